@@ -1,0 +1,259 @@
+"""Every exception that mlops_nb raises, as one tree.
+
+Each says what happened and what to do next, carries its facts as attributes, and survives
+pickling (facts are positional), so that it can come back from a worker process.
+"""
+
+from __future__ import annotations
+
+
+class MlopsNbError(Exception):
+    """Base of all errors of this package.
+
+    Attributes
+    ----------
+    exit_code
+        What the command line returns for it: 1 a check said no, 2 bad input, 3 a cell failed.
+    """
+
+    exit_code = 2
+
+
+class BadNotebook(MlopsNbError, ValueError):
+    """A file cannot be used as a notebook.
+
+    Attributes
+    ----------
+    path
+        The file, as the user wrote it.
+    problem
+        What is wrong with it, as a clause: ``"it is not JSON (line 3: …)"``.
+    remedy
+        What to do next, as a sentence.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)
+        self.path, self.problem, self.remedy = path, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}. {self.remedy}"
+
+
+class BadParameter(MlopsNbError, ValueError):
+    """A parameter given with ``-p`` does not fit the notebook.
+
+    Attributes
+    ----------
+    path, name
+        The notebook and the parameter.
+    problem
+        What is wrong, as a clause.
+    remedy
+        What to do next, as a sentence.
+    """
+
+    def __init__(self, path: str, name: str, problem: str, remedy: str) -> None:
+        super().__init__(path, name, problem, remedy)
+        self.path, self.name, self.problem, self.remedy = path, name, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}. {self.remedy}"
+
+
+class MissingKernel(MlopsNbError, LookupError):
+    """The notebook asks for a kernel that is not installed.
+
+    Attributes
+    ----------
+    path, kernel
+        The notebook and the kernel's name.
+    installed
+        The names of the kernels that are installed.
+    """
+
+    def __init__(self, path: str, kernel: str, installed: tuple[str, ...] = ()) -> None:
+        super().__init__(path, kernel, installed)
+        self.path, self.kernel, self.installed = path, kernel, installed
+
+    def __str__(self) -> str:
+        have = ", ".join(self.installed) or "none"
+        return (
+            f'{self.path} asks for the kernel "{self.kernel}", which is not installed '
+            f"(installed: {have}). Choose one with --kernel NAME."
+        )
+
+
+class CellFailed(MlopsNbError, RuntimeError):
+    """A cell of a notebook raised while the notebook ran as a batch.
+
+    Attributes
+    ----------
+    path
+        The executed notebook, with what ran until then.
+    cell
+        Zero-based index of the cell in the notebook.
+    error_type, message
+        The exception's class name and text.
+    """
+
+    exit_code = 3
+
+    def __init__(self, path: str, cell: int, error_type: str, message: str) -> None:
+        super().__init__(path, cell, error_type, message)
+        self.path, self.cell, self.error_type, self.message = path, cell, error_type, message
+
+    def __str__(self) -> str:
+        return (
+            f"Cell {self.cell} raised {self.error_type}: {self.message}. "
+            f"What ran is in {self.path}; see the run with: mlops-nb show @-1"
+        )
+
+
+class RunNotFound(MlopsNbError, LookupError):
+    """No run has this reference.
+
+    Attributes
+    ----------
+    reference
+        What was asked for.
+    close
+        References that are close to it, as ``"7f3a (churn)"``.
+    """
+
+    def __init__(self, reference: str, close: tuple[str, ...] = ()) -> None:
+        super().__init__(reference, close)
+        self.reference, self.close = reference, close
+
+    def __str__(self) -> str:
+        near = f" Close: {', '.join(self.close)}." if self.close else ""
+        return f'No run matches "{self.reference}".{near} List them: mlops-nb runs'
+
+
+class AmbiguousReference(RunNotFound):
+    """More than one run has this prefix; `close` names them."""
+
+    def __str__(self) -> str:
+        return (
+            f'"{self.reference}" could be any of {", ".join(self.close)}. '
+            "Give more characters of the id."
+        )
+
+
+class BadQuery(MlopsNbError, ValueError):
+    """A query for runs cannot be understood.
+
+    Attributes
+    ----------
+    query
+        The whole text.
+    position
+        Zero-based offset of the first character that does not fit.
+    problem
+        What was found and what was expected, as a sentence.
+    """
+
+    def __init__(self, query: str, position: int, problem: str) -> None:
+        super().__init__(query, position, problem)
+        self.query, self.position, self.problem = query, position, problem
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  {self.query}\n  {' ' * self.position}^"
+
+
+class StoreError(MlopsNbError):
+    """Base of what can be wrong with a store; `location` names it without credentials."""
+
+    def __init__(self, location: str, problem: str = "", remedy: str = "") -> None:
+        super().__init__(location, problem, remedy)
+        self.location, self.problem, self.remedy = location, problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.problem}. {self.remedy}"
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """There is no store here yet, and none may be made."""
+
+    def __str__(self) -> str:
+        return (
+            f"No store at {self.location} or above it. Turn tracking on in a notebook there "
+            "(%load_ext mlops_nb, then %mlops_track), or give one with --store PATH."
+        )
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of this package."""
+
+    def __init__(self, location: str, written_by: str, schema: str, ours: str) -> None:
+        super().__init__(location, written_by, schema)
+        self.args = (location, written_by, schema, ours)
+        self.written_by, self.schema, self.ours = written_by, schema, ours
+
+    def __str__(self) -> str:
+        from mlops_nb import __version__
+
+        return (
+            f"{self.location}: this store was written by mlops-nb {self.written_by} (schema "
+            f"{self.schema}); this is {__version__} (schema {self.ours}). "
+            "Upgrade: pip install -U mlops-nb. Nothing was changed."
+        )
+
+
+class StoreUnwritable(StoreError, PermissionError):
+    """The store's folder may not be written, or its disk is full."""
+
+
+class StoreNotOurs(StoreError, PermissionError):
+    """The store belongs to another user and is not listed as safe."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.location} belongs to another user, so it is not used. If you trust it, set "
+            "safe_stores in your user configuration (mlops-nb doctor shows the file), or give "
+            "your own with --store PATH."
+        )
+
+
+class BadSetting(MlopsNbError, ValueError):
+    """A setting in a file or the environment cannot be used."""
+
+    def __init__(self, name: str, source: str, problem: str) -> None:
+        super().__init__(name, source, problem)
+        self.name, self.source, self.problem = name, source, problem
+
+    def __str__(self) -> str:
+        return f"Setting {self.name} (from {self.source}): {self.problem}."
+
+
+class MissingExtra(MlopsNbError, ImportError):
+    """A feature needs a library that is not installed."""
+
+    def __init__(self, feature: str, library: str) -> None:
+        super().__init__(feature, library)
+        self.feature, self.library = feature, library
+
+    def __str__(self) -> str:
+        return f"{self.feature} needs {self.library}. Install it: pip install {self.library}"
+
+
+class NotTracking(MlopsNbError, RuntimeError):
+    """A call needs a tracked kernel, and tracking is off."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.what} needs tracking. Turn it on: %load_ext mlops_nb, then %mlops_track"
+
+
+class CannotFingerprint(MlopsNbError, TypeError):
+    """No handler is registered for the type of the value."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"Cannot fingerprint a {self.kind}. Register a handler for it, or pass version=."

@@ -1,0 +1,682 @@
+"""Frozen records: what the project speaks about.
+
+Two families. *Records* (`Run`, `Execution`, …) are what a store gives back. *Events*
+(`RunStarted`, `MetricLogged`, …) are what happened, in the order it happened; a spool holds
+events, and a store folds them into records. Times in events are integers, nanoseconds since the
+epoch in UTC (cheap inside a cell); times in records are aware datetimes in UTC.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json: TypeAlias = Any
+"""What `json.loads` can give: None, bool, int, float, str, list, dict."""
+
+RunStatus: TypeAlias = Literal[
+    "running", "finished", "failed", "interrupted", "superseded", "lost"
+]
+RunKind: TypeAlias = Literal["interactive", "cell", "batch", "child", "pipeline", "step"]
+ExecutionStatus: TypeAlias = Literal["running", "ok", "error", "interrupted", "syntax", "lost"]
+Binding: TypeAlias = Literal[
+    "explicit", "object", "view", "content", "dataflow", "recent", "current", "relation"
+]
+Assurance: TypeAlias = Literal[
+    "exact", "carried:pages", "carried:unreached", "sampled", "opaque", "torn", "skipped:budget"
+]
+
+
+def new_run_id() -> str:
+    """Make a run id: 16 random lower-case hex digits."""
+    return os.urandom(8).hex()
+
+
+def new_record_id() -> str:
+    """Make an id for a session or an execution: 24 hex digits that sort by time."""
+    return f"{time.time_ns() // 1000:014x}{os.urandom(5).hex()}"
+
+
+def as_datetime(at_ns: int) -> datetime:
+    """Turn nanoseconds since the epoch into an aware datetime in UTC.
+
+    Examples
+    --------
+    >>> as_datetime(0).isoformat()
+    '1970-01-01T00:00:00+00:00'
+    """
+    return datetime.fromtimestamp(at_ns / 1e9, tz=timezone.utc)
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFingerprint:
+    """Identity and statistics of one column.
+
+    Attributes
+    ----------
+    name
+        The column's label as text.
+    type
+        Logical type, as ``"float64"``, ``"utf8"``, ``"dict<utf8>"``.
+    digest
+        ``nbfp1`` digest of the values, 32 hex digits.
+    chunks
+        Digest of each 65,536 rows, in order.
+    count, nulls
+        Number of rows, and of missing ones.
+    minimum, maximum, mean
+        Of the values that are there, in the column's own unit; None where they mean nothing.
+    """
+
+    name: str
+    type: str
+    digest: str
+    chunks: tuple[str, ...] = ()
+    count: int = 0
+    nulls: int = 0
+    minimum: Json = None
+    maximum: Json = None
+    mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Identity of a value: equal content has equal digests, on any machine.
+
+    Attributes
+    ----------
+    kind
+        What was hashed, as ``"pandas.DataFrame"``.
+    digest
+        Of the content, as ``"nbfp1:<32 hex digits>"``; empty where nothing could be said.
+    schema_digest
+        Of names, physical types and index kind, in the same form.
+    assurance
+        How far the digest can be trusted; two values are "same" only if both are exact.
+    rows
+        Length of the first axis, None for a value without one.
+    shape
+        All axes.
+    size_bytes
+        Of the buffers that were hashed.
+    columns
+        By name, in order; empty for values without columns.
+    cost_ns
+        CPU time that hashing took.
+    """
+
+    kind: str
+    digest: str
+    schema_digest: str = ""
+    assurance: Assurance = "exact"
+    rows: int | None = None
+    shape: tuple[int, ...] = ()
+    size_bytes: int = 0
+    columns: Mapping[str, ColumnFingerprint] = field(default_factory=dict)
+    cost_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a session ran on.
+
+    Attributes
+    ----------
+    digest
+        ``sha256:…`` over `content`.
+    content
+        ``python`` (version, implementation), ``packages`` (name: version), ``os``,
+        ``hardware`` (cpu, cpus, memory_bytes, gpus), ``variables`` (allow-listed only).
+    """
+
+    digest: str
+    content: Mapping[str, Json]
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One kernel process with tracking on."""
+
+    id: str
+    started_at: datetime
+    ended_at: datetime | None
+    notebook: str | None
+    notebook_assurance: str
+    python: str
+    environment: str | None
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellError:
+    """What a cell raised.
+
+    Attributes
+    ----------
+    type, message
+        Class name and text of the exception.
+    traceback
+        As IPython would print it, without colours.
+    line
+        One-based line in the cell, None where it is not known.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of an execution, one row per MIME type.
+
+    Attributes
+    ----------
+    position
+        Order among the outputs of its execution; the types of one bundle share it.
+    kind
+        ``stream``, ``display``, ``result`` or ``error``.
+    name
+        ``stdout`` or ``stderr`` for a stream, else empty.
+    digest
+        ``sha256:…`` of the bytes in the blob store.
+    is_cut
+        Whether the output was larger than its cap and only the beginning was kept.
+    """
+
+    execution: str
+    position: int
+    kind: str
+    name: str
+    mime: str
+    size_bytes: int
+    digest: str
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of one cell; never changed after it ended.
+
+    Attributes
+    ----------
+    order
+        Position in its session, from 1.
+    parent
+        The execution it ran inside of (``%%capture``, ``ip.run_cell``), if any.
+    source, transformed
+        As typed, and as run (None where both are the same).
+    code_digest
+        Normalised, so that comments and formatting do not count.
+    reads, binds, mutates, deletes
+        Names of the notebook's namespace.
+    cell_index
+        Zero-based position of the cell in the notebook, None where it is not known.
+    is_inferred
+        Taken from IPython's history, from before tracking was on.
+    flags
+        Remarks: ``dynamic``, ``silent``, ``no-history``, ``nested``…
+    """
+
+    id: str
+    session: str
+    order: int
+    status: ExecutionStatus
+    source: str
+    code_digest: str
+    started_at: datetime
+    duration_s: float | None = None
+    cpu_s: float | None = None
+    parent: str | None = None
+    cell_id: str | None = None
+    cell_index: int | None = None
+    transformed: str | None = None
+    execution_count: int | None = None
+    error: CellError | None = None
+    reads: tuple[str, ...] = ()
+    binds: tuple[str, ...] = ()
+    mutates: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    is_inferred: bool = False
+    outputs: tuple[Output, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """The last value of one metric of a run.
+
+    Attributes
+    ----------
+    value, step, count
+        Last value, its step (None for a single value), and how many values there are.
+    minimum, maximum
+        Over all values.
+    binding
+        The rule by which the metric found its run.
+    execution
+        The execution that logged the last value.
+    fit
+        The fit generation it belongs to, None if none.
+    detail
+        Anything else: ``{"between": [run, run]}`` for a relation.
+    """
+
+    value: float
+    step: int | None = None
+    count: int = 1
+    minimum: float | None = None
+    maximum: float | None = None
+    binding: Binding = "explicit"
+    execution: str | None = None
+    fit: str | None = None
+    detail: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter of a run; `version` counts its values from 1, `is_default` says unchanged."""
+
+    value: Json
+    version: int = 1
+    is_default: bool = False
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeries:
+    """All values of one metric, in the order logged; the arrays have one length.
+
+    Attributes
+    ----------
+    steps
+        ``array('q')``.
+    values
+        ``array('d')``.
+    at_ns
+        ``array('q')``, nanoseconds since the epoch.
+    """
+
+    key: str
+    steps: Any
+    values: Any
+    at_ns: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DataUse:
+    """A value that went into a run; role: ``train``, ``test``, ``input``."""
+
+    name: str
+    role: str
+    kind: str
+    digest: str
+    assurance: str
+    rows: int | None = None
+    columns: int | None = None
+    schema_digest: str = ""
+    column_digests: Mapping[str, str] = field(default_factory=dict)
+    execution: str | None = None
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFit:
+    """A model that was fitted in a run.
+
+    Attributes
+    ----------
+    fit
+        Fit generation: id of (estimator, n-th fit).
+    name
+        The variable it was bound to, else its class in snake case.
+    class_name
+        As ``sklearn.linear_model._logistic.LogisticRegression``.
+    """
+
+    fit: str
+    name: str
+    class_name: str
+    duration_s: float | None = None
+    execution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Bytes with a role: ``figure``, ``table``, ``model``, ``notebook``, ``log``, ``file``."""
+
+    name: str
+    kind: str
+    mime: str
+    digest: str
+    size_bytes: int
+    execution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is compared: parameters, metrics, artifacts, and the executions it needs.
+
+    Attributes
+    ----------
+    group, attempt
+        All attempts at the same thing share `group`; `attempt` counts from 1 (0: a child).
+    parent, child
+        For a child run: its parent and its number in it, from 1.
+    busy_s
+        Time spent in the executions of its body, in seconds.
+    body, setup
+        Execution ids between its start and end / the earlier ones it depends on.
+    verdict
+        ``{"label": str, "reasons": [{"kind": str, "text": str}]}``.
+    git
+        ``{"commit", "branch", "dirty"}``, or None outside a repository.
+    """
+
+    id: str
+    name: str
+    status: RunStatus
+    kind: RunKind
+    started_at: datetime
+    ended_at: datetime | None = None
+    busy_s: float | None = None
+    experiment: str = ""
+    group: str = ""
+    attempt: int = 0
+    parent: str | None = None
+    child: int | None = None
+    notebook: str | None = None
+    session: str | None = None
+    params: Mapping[str, Param] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    verdict: Mapping[str, Json] | None = None
+    error: Mapping[str, Json] | None = None
+    git: Mapping[str, Json] | None = None
+    environment: str | None = None
+    data: tuple[DataUse, ...] = ()
+    models: tuple[ModelFit, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    body: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    code_digests: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float | None:
+        """Wall time from start to end, None while it runs."""
+        if self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def executions(self) -> tuple[str, ...]:
+        """Ids of all executions it needs, set-up first."""
+        return (*self.setup, *self.body)
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """A kernel turned tracking on; `owner` identifies its process (see `store.spool`)."""
+
+    id: str
+    at_ns: int
+    host: str
+    pid: int
+    python: str
+    owner: Mapping[str, Json]
+    notebook: str | None = None
+    notebook_assurance: str = "unknown"
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    """Facts about a session that came later; only the given keys change."""
+
+    id: str
+    at_ns: int
+    changes: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The kernel ended in good order."""
+
+    id: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSeen:
+    """An environment, once per session; stored once per digest."""
+
+    digest: str
+    content: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionStarted:
+    """A cell began to run; fields as in `Execution`."""
+
+    id: str
+    session: str
+    order: int
+    at_ns: int
+    source: str
+    code_digest: str
+    transformed: str | None = None
+    parent: str | None = None
+    cell_id: str | None = None
+    cell_index: int | None = None
+    execution_count: int | None = None
+    flags: tuple[str, ...] = ()
+    is_inferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionEnded:
+    """A cell ended; fields as in `Execution`; `error` has the fields of `CellError`."""
+
+    id: str
+    at_ns: int
+    status: ExecutionStatus
+    duration_s: float
+    cpu_s: float
+    error: Mapping[str, Json] | None = None
+    reads: tuple[str, ...] = ()
+    binds: tuple[str, ...] = ()
+    mutates: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSeen:
+    """One output, or one more piece of a stream (same execution and position: appended).
+
+    Attributes
+    ----------
+    data
+        The bytes, UTF-8 for text; the store moves them into a blob.
+    """
+
+    execution: str
+    position: int
+    kind: str
+    name: str
+    mime: str
+    data: bytes
+    size_bytes: int
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run was born; `attempt` is given by the store, by group."""
+
+    id: str
+    at_ns: int
+    name: str
+    kind: RunKind
+    session: str | None = None
+    experiment: str = ""
+    group: str = ""
+    parent: str | None = None
+    child: int | None = None
+    notebook: str | None = None
+    environment: str | None = None
+    execution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """Facts about a run that came later; only the given keys change.
+
+    Keys are fields of `Run`: ``name``, ``status``, ``ended_at_ns``, ``busy_s``, ``error``,
+    ``verdict``, ``git``, ``environment``, ``parent``, ``child``, ``group``, ``experiment``…
+    """
+
+    id: str
+    at_ns: int
+    changes: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class RunExecuted:
+    """A run needs an execution; `role` is ``body`` or ``setup``."""
+
+    run: str
+    execution: str
+    role: Literal["body", "setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParamLogged:
+    """A parameter; another value for a key is kept as a new version."""
+
+    run: str
+    key: str
+    value: Json
+    at_ns: int
+    execution: str | None = None
+    is_default: bool = False
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLogged:
+    """One value of a metric; a `step` of None counts up per key in the store."""
+
+    run: str
+    key: str
+    value: float
+    step: int | None
+    at_ns: int
+    execution: str | None = None
+    binding: Binding = "explicit"
+    fit: str | None = None
+    detail: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagSet:
+    """A tag was set, or removed with a `value` of None."""
+
+    run: str
+    key: str
+    value: str | None
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataUsed:
+    """A value went into a run; fields as in `DataUse`."""
+
+    run: str
+    name: str
+    role: str
+    kind: str
+    digest: str
+    assurance: str
+    at_ns: int
+    rows: int | None = None
+    columns: int | None = None
+    schema_digest: str = ""
+    column_digests: Mapping[str, str] = field(default_factory=dict)
+    execution: str | None = None
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFitted:
+    """A model was fitted; fields as in `ModelFit`."""
+
+    run: str
+    fit: str
+    name: str
+    class_name: str
+    at_ns: int
+    duration_s: float | None = None
+    execution: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactLogged:
+    """Bytes with a role, inline in `data`, or in the file `staged` beside the spool."""
+
+    run: str
+    name: str
+    kind: str
+    mime: str
+    at_ns: int
+    data: bytes | None = None
+    staged: str | None = None
+    execution: str | None = None
+    fit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FitMoved:
+    """All evidence of one fit generation went from a run to its child."""
+
+    parent: str
+    child: str
+    fit: str
+
+
+Event: TypeAlias = (
+    SessionStarted
+    | SessionChanged
+    | SessionEnded
+    | EnvironmentSeen
+    | ExecutionStarted
+    | ExecutionEnded
+    | OutputSeen
+    | RunStarted
+    | RunChanged
+    | RunExecuted
+    | ParamLogged
+    | MetricLogged
+    | TagSet
+    | DataUsed
+    | ModelFitted
+    | ArtifactLogged
+    | FitMoved
+)
