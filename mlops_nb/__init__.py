@@ -1,5 +1,92 @@
-"""MLOps inside the notebook: track, compare, explain and repeat what your cells did."""
+"""MLOps inside the notebook: track, compare, explain and repeat what your cells did.
+
+Use it as ``%load_ext mlops_nb`` and ``%mlops_track``, or ``import mlops_nb as mn``.
+"""
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlops_nb.api import (
+        compare,
+        log,
+        log_artifact,
+        log_figure,
+        log_metric,
+        log_metrics,
+        log_param,
+        log_params,
+        log_table,
+        run,
+        runs,
+        set_tag,
+        show,
+        track,
+    )
+    from mlops_nb.fingerprint import fingerprint
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "compare",
+    "fingerprint",
+    "log",
+    "log_artifact",
+    "log_figure",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "log_table",
+    "run",
+    "runs",
+    "set_tag",
+    "show",
+    "track",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    if name == "fingerprint":
+        from mlops_nb.fingerprint import fingerprint as found
+    else:
+        from mlops_nb import api
+
+        found = getattr(api, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """The import system binds a submodule on its package; a public function of that name wins."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Make the magics ready (``%load_ext mlops_nb``): nothing is opened, nothing printed."""
+    from mlops_nb.extension import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """Turn tracking off and take the magics away (``%unload_ext mlops_nb``)."""
+    from mlops_nb.extension import unload
+
+    unload(shell)

@@ -226,6 +226,26 @@ class BadSetting(MlopsNbError, ValueError):
         return f"Setting {self.name} (from {self.source}): {self.problem}."
 
 
+class NoSuchMetric(MlopsNbError, LookupError):
+    """None of the runs has the metric to sort or compare by.
+
+    Attributes
+    ----------
+    metric
+        What was asked for.
+    known
+        The metrics that the runs have, the closest ones first.
+    """
+
+    def __init__(self, metric: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(metric, known)
+        self.metric, self.known = metric, known
+
+    def __str__(self) -> str:
+        have = f"They have: {', '.join(self.known)}." if self.known else "They have no metrics."
+        return f'None of these runs has a metric "{self.metric}". {have}'
+
+
 class MissingExtra(MlopsNbError, ImportError):
     """A feature needs a library that is not installed."""
 
@@ -257,3 +277,27 @@ class CannotFingerprint(MlopsNbError, TypeError):
 
     def __str__(self) -> str:
         return f"Cannot fingerprint a {self.kind}. Register a handler for it, or pass version=."
+
+
+class BadValue(MlopsNbError, TypeError):
+    """A value given to a logging call cannot be stored as asked."""
+
+    def __init__(self, kind: str, problem: str, remedy: str) -> None:
+        super().__init__(kind, problem, remedy)
+        self.kind, self.problem, self.remedy = kind, problem, remedy
+
+    def __str__(self) -> str:
+        return f"A {self.kind} {self.problem}. {self.remedy}."
+
+
+class BadExpression(MlopsNbError, SyntaxError):
+    """An expression given to a magic does not compile."""
+
+    def __init__(self, expression: str, problem: str) -> None:
+        super().__init__(expression, problem)
+        self.expression, self.problem = expression, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.expression!r} is no expression ({self.problem}). Write: %mlops_log name=value"
+        )

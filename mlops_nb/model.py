@@ -505,6 +505,7 @@ class ExecutionEnded:
     mutates: tuple[str, ...] = ()
     deletes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    execution_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

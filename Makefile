@@ -1,0 +1,131 @@
+# What a person does with this repository; `make` alone lists it.
+# Every target makes what it needs first: on a new machine Python 3.11 is all that has to be there.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# Another interpreter: make test PYTHON=python3.13. More for pytest: make test ARGS="-k spool -x".
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+VENV_IPYTHON8 := .venv-ipython8
+VENV_BENCH := .venv-bench
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+CHROMIUM := /usr/bin/chromium
+IPYTHON_FOLDER := build/ipython
+
+# An activated environment of the reader's own must not draw the installation to itself.
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A stamp in an environment is newer than everything that the environment was made from, so a
+# second run installs nothing.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "mlops_nb needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(UV): requirements/uv.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# $(call install,ENVIRONMENT,LOCK): the locked packages, then the project itself, built by the
+# locked hatchling. Nothing is resolved and nothing without a hash is accepted.
+define install
+$(UV) pip install --python $(1)/bin/python --require-hashes -r requirements/$(2).txt
+$(UV) pip install --quiet --python $(1)/bin/python --no-deps --no-build-isolation --editable .
+@touch $(1)/$(2).stamp
+endef
+
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml $(UV)
+	$(call install,$(VENV),demo)
+
+$(VENV)/test.stamp: requirements/test.txt pyproject.toml $(UV)
+	$(call install,$(VENV),test)
+
+$(VENV_IPYTHON8)/ipython8.stamp: requirements/ipython8.txt pyproject.toml $(UV)
+	@test -x $(VENV_IPYTHON8)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_IPYTHON8)
+	$(call install,$(VENV_IPYTHON8),ipython8)
+
+$(VENV_BENCH)/bench.stamp: requirements/bench.txt pyproject.toml $(UV)
+	@test -x $(VENV_BENCH)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_BENCH)
+	$(call install,$(VENV_BENCH),bench)
+
+# The tests that look at a rendered page drive Debian's Chromium. Elsewhere they are skipped and
+# say so; on CI a missing browser is an error.
+.PHONY: chromium
+chromium:
+	@if [ -x $(CHROMIUM) ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=""; else as_root="sudo -n"; fi; \
+	if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
+		echo "Installing Chromium for the tests of rendered pages"; \
+		$$as_root apt-get update -qq; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core fonts-liberation >/dev/null; \
+	else \
+		echo "No browser at $(CHROMIUM): the tests of rendered pages are skipped." \
+			"Install it with: apt-get install chromium" >&2; \
+		if [ "$${CI:-}" = true ]; then exit 1; fi; \
+	fi
+
+.PHONY: demo
+demo: $(VENV)/demo.stamp ## Run a real notebook, tracked, and see the comparison of what it tried
+	@$(BIN)/python notebooks/demo.py
+
+.PHONY: lab
+lab: $(VENV)/test.stamp ## Open JupyterLab on the examples, the extension loaded in every kernel
+	@mkdir -p $(IPYTHON_FOLDER)/profile_default
+	@echo 'c.InteractiveShellApp.extensions = ["mlops_nb"]' \
+		> $(IPYTHON_FOLDER)/profile_default/ipython_kernel_config.py
+	IPYTHONDIR=$(CURDIR)/$(IPYTHON_FOLDER) $(BIN)/jupyter lab \
+		$(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks $(ARGS)
+
+.PHONY: test
+test: $(VENV)/test.stamp $(VENV_IPYTHON8)/ipython8.stamp chromium ## Run the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/test.stamp ## Check style and form (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/test.stamp ## Check types (mypy, strict)
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(VENV)/test.stamp ## Check that imports point down only (import-linter)
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(VENV)/test.stamp $(VENV_BENCH)/bench.stamp ## Measure speed against its bars, in one table
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# A lock holds names, versions and hashes, and nothing about the machine it was made on.
+# Versions stay as they are where they still fit; newer ones: make lock ARGS=--upgrade.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header $(ARGS)
+
+.PHONY: lock
+lock: $(UV) ## Make the locks in requirements/ again
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) pyproject.toml --extra examples --group dev -o requirements/test.txt
+	$(COMPILE) pyproject.toml requirements/demo.in -c requirements/test.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml requirements/ipython8.in -o requirements/ipython8.txt
+	$(COMPILE) pyproject.toml requirements/bench.in -o requirements/bench.txt
+
+.PHONY: clean
+clean: ## Remove environments, caches and outputs, but no recorded run (.mlops stays)
+	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_BENCH) build dist output \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find mlops_nb tests benchmarks notebooks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

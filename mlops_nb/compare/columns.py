@@ -1,0 +1,86 @@
+"""Which parameters and metrics become columns, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mlops_nb.documents import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mlops_nb.model import Json, Run
+
+# A run that stopped before its end shows what it logged, but its values are not compared.
+CONTENDING = frozenset({"running", "finished"})
+
+_LOWER_IS_BETTER = frozenset({"loss", "error", "deviance", "mse", "rmse", "mae", "perplexity"})
+_SEEDS = ("seed", "random_state", "random_seed")
+
+
+def is_lower_better(metric: str) -> bool:
+    """Tell whether a smaller value of this metric is the better one, by its name."""
+    words = set(metric.lower().replace("-", "_").replace(".", "_").split("_"))
+    return bool(words & _LOWER_IS_BETTER)
+
+
+def is_seed(param: str) -> bool:
+    """Tell whether a parameter only seeds randomness, as ``random_state`` or ``clf__seed``."""
+    return param.rpartition("__")[2].rpartition(".")[2] in _SEEDS
+
+
+def differing_params(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Name the parameters worth a column: those that tell these runs apart.
+
+    A parameter differs if two runs have different values of it, or if a run lacks it and
+    another one has changed it from its default. The defaults of an estimator that the others
+    are not do not count: else comparing two classes would show everything.
+    """
+    having = [run for run in runs if run.params]
+    return tuple(key for key in ordered_params(having) if _differs(key, having))
+
+
+def ordered_params(runs: Iterable[Run]) -> list[str]:
+    """Name all parameters: the estimator, then those changed from default, then the others."""
+    is_changed: dict[str, bool] = {}
+    for run in runs:
+        for key, param in run.params.items():
+            is_changed[key] = is_changed.get(key, False) or not param.is_default
+    # Sorting is stable, so that within each kind they stay as logged.
+    return sorted(is_changed, key=lambda key: (key != "estimator", not is_changed[key]))
+
+
+def ordered_metrics(runs: Sequence[Run]) -> list[str]:
+    """Name all metrics: the headline first, those of training data last."""
+    counts = Counter(key for run in runs for key in run.metrics)
+    first = headline_metric(runs)
+    return sorted(counts, key=lambda key: (key != first, key.startswith("train."), -counts[key]))
+
+
+def headline_metric(runs: Sequence[Run]) -> str | None:
+    """Choose the metric that says most about these runs.
+
+    Most runs have it, it is not measured on the data that was trained on, and it is one value
+    rather than a curve; among equals, the first that was logged.
+    """
+    counts = Counter(key for run in runs if run.status in CONTENDING for key in run.metrics)
+    if not counts:
+        return None
+    curves = {key for run in runs for key, metric in run.metrics.items() if metric.count > 1}
+    return min(counts, key=lambda key: (key.startswith("train."), -counts[key], key in curves))
+
+
+def value_key(value: Json) -> str:
+    """Give equal values one key: 1 and 1.0 are equal, 1 and True are not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(plain(value), sort_keys=True)
+
+
+def _differs(key: str, runs: Sequence[Run]) -> bool:
+    found = [run.params[key] for run in runs if key in run.params]
+    if len({value_key(param.value) for param in found}) > 1:
+        return True
+    return len(found) < len(runs) and any(not param.is_default for param in found)

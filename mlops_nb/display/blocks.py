@@ -1,0 +1,158 @@
+"""What a view says, before it is text, Markdown or HTML.
+
+A view gives blocks; the three writers (`text`, `markdown`, `html`) turn the same blocks into
+what their reader can show. Texts in blocks are as the user wrote them: each writer makes them
+safe for its own target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Tone: TypeAlias = Literal["plain", "strong", "muted", "good", "bad", "warn", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a line; `hover` is what more there is to say."""
+
+    text: str
+    tone: Tone = "plain"
+    hover: str = ""
+    curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence or a row of facts, in pieces that are set apart by their tone."""
+
+    spans: tuple[Span, ...]
+    is_title: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes
+    ----------
+    align
+        ``decimal`` puts the points of numbers below each other, and what is no number left.
+    rank
+        What is dropped first when there is no room has the highest; 0 is never dropped.
+    widest
+        In columns of text; longer cells are cut in the middle.
+    has_changes
+        Whether cells carry a difference beside their value.
+    """
+
+    title: str
+    align: Literal["left", "right", "decimal"] = "left"
+    rank: int = 0
+    widest: int = 28
+    hover: str = ""
+    has_changes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    change
+        The difference to the baseline, with its mark and tone.
+    bar
+        0 to 1, drawn behind the cell; None for no bar.
+    curve
+        Values to draw instead of the text.
+    """
+
+    text: str = ""
+    tone: Tone = "plain"
+    hover: str = ""
+    change: Span | None = None
+    bar: float | None = None
+    curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of a table, as many cells as the table has columns."""
+
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows and columns; `summary` says in a sentence what is in it, for who cannot see it."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Source code, output of a cell, or a traceback, kept line by line."""
+
+    text: str
+    language: str = ""
+    most_lines: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that is part of the document; `mime` is one of `PICTURE_TYPES`."""
+
+    mime: str
+    data: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures beside each other, as thumbnails."""
+
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part that folds.
+
+    Attributes
+    ----------
+    note
+        Stands beside the title, and is seen when the part is folded.
+    opener
+        The command that shows this part alone, for a target where nothing can be unfolded.
+    """
+
+    title: str
+    blocks: tuple[Block, ...]
+    note: str = ""
+    is_open: bool = True
+    opener: str = ""
+
+
+Block: TypeAlias = "Line | Table | Code | Gallery | Section"
+
+PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
+
+
+def line(*parts: str | Span, title: bool = False) -> Line:
+    """Make a line of texts and spans."""
+    return Line(tuple(Span(p) if isinstance(p, str) else p for p in parts), title)
+
+
+def cut_lines(text: str, most: int) -> str:
+    """Keep the first and last lines of a long text, and say how many are left out."""
+    lines = text.split("\n")
+    if len(lines) <= most:
+        return text
+    head = most * 2 // 3
+    tail = most - head - 1
+    left_out = f"… {len(lines) - head - tail} more lines …"
+    return "\n".join([*lines[:head], left_out, *lines[len(lines) - tail :]])

@@ -1,0 +1,245 @@
+"""Blocks as HTML that needs no style sheet, no script, no server and no network.
+
+It survives JupyterLab's sanitizer in a notebook that is not trusted: tables, details, inline
+styles with literal colours, images as data URIs. Where even styles are taken away (GitHub), the
+structure still says everything: real tables, ``<strong>``, ★, ▲ and ▼. Colours are chosen to be
+readable on white and on black; most text has none, so that it takes the page's own.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING
+
+from mlops_nb.display.blocks import (
+    PICTURE_TYPES,
+    Code,
+    Gallery,
+    Line,
+    Section,
+    Table,
+    cut_lines,
+)
+from mlops_nb.display.formats import clean, hover, one_line, shortened
+from mlops_nb.display.sparkline import as_data_uri, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mlops_nb.display.blocks import Block, Cell, Column, Picture, Span, Tone
+
+_GOOD, _BAD, _WARN, _MUTED = "#23905a", "#d64a45", "#a8730f", "#7b7b7b"
+_RULE = "rgba(128, 128, 128, 0.35)"
+_BAR = "rgba(74, 134, 197, 0.20)"
+
+_TONES = {
+    "good": f"color: {_GOOD}",
+    "bad": f"color: {_BAD}",
+    "warn": f"color: {_WARN}",
+    "muted": f"color: {_MUTED}",
+}
+_TABLE = (
+    "border-collapse: collapse; border: none; margin: 4px 0; font-size: 13px; "
+    "font-variant-numeric: tabular-nums; width: auto"
+)
+_CELL = "padding: 3px 10px 3px 0; border: none; white-space: nowrap; line-height: 1.4"
+_HEAD = f"{_CELL}; border-bottom: 1px solid {_RULE}; font-weight: 500; color: {_MUTED}"
+_LINE = "margin: 4px 0; line-height: 1.5; font-size: 13px"
+_CODE = (
+    "margin: 2px 0 6px 0; padding: 6px 8px; font-size: 12px; line-height: 1.4; overflow-x: auto; "
+    f"white-space: pre; border-left: 2px solid {_RULE}; background: rgba(128, 128, 128, 0.08)"
+)
+_FIGURE_SPACE, _POINT_SPACE = "\u2007", "\u2008"  # as wide as a digit, and as a point
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+body {{ margin: 24px; font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
+  color: #1c1c1c; background: #ffffff; }}
+pre, code {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
+tbody tr:hover td {{ background-color: rgba(128, 128, 128, 0.10); }}
+summary {{ cursor: pointer; }}
+@media (prefers-color-scheme: dark) {{ body {{ color: #dedede; background: #141414; }} }}
+@media print {{ body {{ margin: 0; }} }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def write_html(blocks: Iterable[Block]) -> str:
+    """Write blocks as a fragment for a notebook's output."""
+    return f"<div>{''.join(_html(blocks))}</div>"
+
+
+def write_html_page(blocks: Iterable[Block], *, title: str) -> str:
+    """Write blocks as a whole HTML file that follows the reader's light or dark theme."""
+    return _PAGE.format(title=escape(one_line(title)), body=write_html(blocks))
+
+
+def _html(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        if isinstance(block, Line):
+            yield _line(block)
+        elif isinstance(block, Table):
+            yield _table(block)
+        elif isinstance(block, Code):
+            text = cut_lines(clean(block.text), block.most_lines)
+            yield f'<pre style="{_CODE}"><code>{escape(text)}</code></pre>'
+        elif isinstance(block, Gallery):
+            yield f"<div>{''.join(_picture(picture) for picture in block.pictures)}</div>"
+        else:
+            yield _section(block)
+
+
+def _line(block: Line) -> str:
+    content = "".join(_span(span) for span in block.spans)
+    return f'<div style="{_LINE}">{content}</div>'
+
+
+def _span(span: Span) -> str:
+    if span.curve:
+        return _curve(span.curve)
+    inner = span.text.strip(" ")
+    before, after = span.text.partition(inner)[0::2] if inner else (span.text, "")
+    # A run of blanks is a gap that HTML would close.
+    gap = [" " if len(blank) < 2 else "&emsp;" for blank in (before, after)]  # noqa: PLR2004
+    return (
+        (gap[0] if before else "")
+        + _text(inner, span.tone, span.hover)
+        + (gap[1] if after else "")
+    )
+
+
+def _text(text: str, tone: Tone = "plain", about: str = "") -> str:
+    """Write a text in its tone, isolated so that its direction stays its own."""
+    if not text:
+        return ""
+    content = (
+        f"<bdi>{escape(one_line(text))}</bdi>" if not text.isascii() else escape(one_line(text))
+    )
+    if tone == "strong":
+        return f"<strong{_title(about)}>{content}</strong>"
+    if tone == "code":
+        return f"<code{_title(about)}>{content}</code>"
+    style = f' style="{_TONES[tone]}"' if tone in _TONES else ""
+    if not style and not about:
+        return content
+    return f"<span{style}{_title(about)}>{content}</span>"
+
+
+def _title(about: str) -> str:
+    return f' title="{escape(hover(about))}"' if about else ""
+
+
+def _section(block: Section) -> str:
+    opening = " open" if block.is_open else ""
+    note = f"&emsp;{_text(block.note, 'muted')}" if block.note else ""
+    return (
+        f'<details{opening} style="margin: 8px 0"><summary style="{_LINE}">'
+        f"<strong>{escape(one_line(block.title))}</strong>{note}</summary>"
+        f'<div style="margin-left: 16px">{"".join(_html(block.blocks))}</div></details>'
+    )
+
+
+def _picture(picture: Picture) -> str:
+    if picture.mime not in PICTURE_TYPES:
+        return ""
+    data = base64.b64encode(picture.data).decode()
+    caption = escape(one_line(picture.caption))
+    return (
+        f'<img src="data:{picture.mime};base64,{data}" alt="{caption}" title="{caption}" '
+        'width="260" style="margin: 4px 12px 4px 0; max-width: 260px; background: #ffffff">'
+    )
+
+
+def _curve(values: Sequence[float]) -> str:
+    return (
+        f'<img src="{as_data_uri(values)}" alt="{as_text(values)}" width="84" height="18" '
+        'style="vertical-align: middle; background: none; margin: 0">'
+    )
+
+
+def _table(table: Table) -> str:
+    spans = [2 if column.has_changes else 1 for column in table.columns]
+    points = [_places_after_point(table, i) for i in range(len(table.columns))]
+    head = "".join(_head(c, n) for c, n in zip(table.columns, spans, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            _cell(c, cell, p) for c, cell, p in zip(table.columns, row.cells, points, strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f'<div style="overflow-x: auto"><table style="{_TABLE}"{_title(table.summary)}>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _head(column: Column, span: int) -> str:
+    align = "left" if column.align == "left" or span > 1 else "right"
+    wide = ' colspan="2"' if span > 1 else ""
+    title = escape(shortened(one_line(column.title), max(column.widest, 24)))
+    return (
+        f'<th scope="col"{wide}{_title(column.hover)} style="{_HEAD}; text-align: {align}">'
+        f"{title}</th>"
+    )
+
+
+def _cell(column: Column, cell: Cell, places: int) -> str:
+    style = f"{_CELL}; text-align: {'left' if column.align == 'left' else 'right'}"
+    style += "; background: none" if cell.bar is None else f"; {_bar(cell.bar)}"
+    if column.has_changes:
+        style = style.replace("padding: 3px 10px 3px 0", "padding: 3px 2px 3px 4px")
+    value = f'<td style="{style}">{_value(column, cell, places)}</td>'
+    return value + _change(cell) if column.has_changes else value
+
+
+def _value(column: Column, cell: Cell, places: int) -> str:
+    if cell.curve:
+        return _curve(cell.curve)
+    text = shortened(one_line(cell.text), column.widest)
+    about = cell.hover or (cell.text if text != cell.text else "")
+    padding = _padding(text, places) if column.align == "decimal" else ""
+    return _text(text, cell.tone, about) + padding
+
+
+def _change(cell: Cell) -> str:
+    style = f"{_CELL}; text-align: left; background: none"
+    if cell.change is None:
+        return f'<td style="{style}"></td>'
+    inner = _text(cell.change.text, cell.change.tone, cell.change.hover)
+    return f'<td style="{style}"><small>{inner}</small></td>'
+
+
+def _bar(share: float) -> str:
+    percent = f"{100 * min(max(share, 0), 1):.0f}%"
+    return f"background: linear-gradient(90deg, {_BAR} {percent}, transparent {percent})"
+
+
+def _places_after_point(table: Table, index: int) -> int:
+    if table.columns[index].align != "decimal":
+        return 0
+    return max((_places(row.cells[index].text) for row in table.rows), default=0)
+
+
+def _places(text: str) -> int:
+    return len(text) - text.find(".") - 1 if "." in text else 0
+
+
+def _padding(text: str, places: int) -> str:
+    """Give the blanks that put the decimal points of right-aligned numbers below each other."""
+    missing = places - _places(text)
+    return _FIGURE_SPACE * missing + (_POINT_SPACE if places and "." not in text else "")

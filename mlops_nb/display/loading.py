@@ -1,0 +1,144 @@
+"""From a store to a view: what a view needs beside the runs themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_nb.compare import compare_runs
+from mlops_nb.display.cells import digests_to_show
+from mlops_nb.display.comparison import ComparisonView
+from mlops_nb.display.run import RunView
+from mlops_nb.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mlops_nb.display.view import Place
+    from mlops_nb.model import Run
+    from mlops_nb.store import Store
+
+_RUNS_TO_LOOK_BACK = 50
+
+
+def view_comparison(
+    store: Store,
+    references: Sequence[str] = (),
+    *,
+    query: str | None = None,
+    notebook: str | None = None,
+    baseline: str | None = None,
+    sort_by: str | None = None,
+    all_params: bool = False,
+    by_group: bool = False,
+    limit: int = 50,
+    place: Place = "notebook",
+) -> ComparisonView:
+    """Compare runs of a store.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    references
+        Runs to compare, with their children; the newest ones if left out.
+    query
+        Selects runs instead.
+    notebook
+        Takes only runs of this notebook, if any is.
+    baseline, sort_by, all_params, by_group
+        As in `compare_runs`; a baseline that is not among the runs is added.
+    limit
+        Most runs, where none are named.
+    place
+        Where the reader is.
+    """
+    runs, total = _selected(store, references, query, notebook, limit)
+    if baseline is not None:
+        chosen = store.get_run(baseline)
+        baseline = chosen.id
+        if chosen.id not in {run.id for run in runs}:
+            runs = [*runs, chosen]
+    environments = {
+        digest: environment
+        for digest in {run.environment for run in runs if run.environment}
+        if (environment := store.environment(digest)) is not None
+    }
+    comparison = compare_runs(
+        runs,
+        series=_series(store, runs),
+        baseline=baseline,
+        sort_by=sort_by,
+        all_params=all_params,
+        by_group=by_group,
+        environments=environments,
+        total=total,
+    )
+    return ComparisonView(comparison, place, is_complete=all_params)
+
+
+def view_run(
+    store: Store, run: Run, *, sections: tuple[str, ...] = (), place: Place = "notebook"
+) -> RunView:
+    """Show one run of a store, with its executions and what it ran on."""
+    earlier = [
+        other
+        for other in store.runs(limit=_RUNS_TO_LOOK_BACK)
+        if other.id != run.id and other.started_at <= run.started_at
+    ]
+    executions = store.executions(run.executions)
+    return RunView(
+        run,
+        tuple(sorted(executions, key=lambda execution: execution.order)),
+        series={key: store.series(run.id, key).values for key in _curves(run)},
+        environment=store.environment(run.environment) if run.environment else None,
+        before=_attempt_before(run, earlier),
+        data_seen={use.digest: other.id[:4] for other in reversed(earlier) for use in other.data},
+        contents=_contents(store, digests_to_show(executions, run.artifacts)),
+        sections=sections,
+        place=place,
+    )
+
+
+def _selected(
+    store: Store, references: Sequence[str], query: str | None, notebook: str | None, limit: int
+) -> tuple[list[Run], int]:
+    """Give the runs to compare, and how many there are in all."""
+    if references:
+        named = [store.get_run(reference) for reference in references]
+        children = [child for run in named for child in _children(store, run)]
+        runs = list({run.id: run for run in (*named, *children)}.values())
+        return runs, len(runs)
+    if query is None and notebook is not None:
+        query = f"notebook = '{notebook}'" if "'" not in notebook else None
+    runs = store.runs(query, limit=limit)
+    return runs, max(store.count_runs(query), len(runs))
+
+
+def _children(store: Store, run: Run) -> list[Run]:
+    return [] if run.parent else store.runs(f"parent = '{run.id}'", limit=None)
+
+
+def _series(store: Store, runs: Iterable[Run]) -> Mapping[tuple[str, str], Sequence[float]]:
+    return {
+        (run.id, key): store.series(run.id, key).values for run in runs for key in _curves(run)
+    }
+
+
+def _curves(run: Run) -> list[str]:
+    return [key for key, metric in run.metrics.items() if metric.count > 1]
+
+
+def _attempt_before(run: Run, earlier: Iterable[Run]) -> Run | None:
+    attempts = [o for o in earlier if o.group == run.group and 0 < o.attempt < run.attempt]
+    return max(attempts, key=lambda other: other.attempt, default=None)
+
+
+def _contents(store: Store, digests: Iterable[str]) -> dict[str, bytes]:
+    """Read what is shown; what is gone from the store is named instead."""
+    contents = {}
+    for digest in digests:
+        try:
+            contents[digest] = store.read_blob(digest)
+        except (OSError, LookupError, StoreError):
+            continue
+    return contents

@@ -1,0 +1,161 @@
+"""Fingerprints: the identity of a value's content.
+
+The library of a value is found by the module names of its classes, and its handler is loaded
+when the first such value is seen: no library is ever imported here that the user has not.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mlops_nb.errors import CannotFingerprint
+from mlops_nb.fingerprint.scheme import OpaqueValueError, OverBudgetError, Pass, schema_digest
+from mlops_nb.model import Fingerprint
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["encode_foreign", "fingerprint", "load_registered", "read_value"]
+
+_HANDLERS = {
+    "builtins": "mlops_nb.fingerprint.plain",
+    "numpy": "mlops_nb.fingerprint.numpy_values",
+    "pandas": "mlops_nb.fingerprint.pandas_values",
+}
+_ENTRY_POINT_GROUP = "mlops_nb.fingerprints"
+
+# What reading a broken, foreign or just then changing object can raise, anything that is not
+# the user's own interrupt; listed, because a blanket catch would hide our mistakes in tests.
+_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OpaqueValueError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+
+
+def fingerprint(
+    value: object, *, strict: bool = False, budget_bytes: int | None = None
+) -> Fingerprint:
+    """Identify a value by its content.
+
+    Equal content has equal digests in any process and on any machine, whatever the memory looks
+    like. No code of an unknown object is run: such a value is ``opaque``, as is one that holds
+    one.
+
+    Parameters
+    ----------
+    value
+        A pandas or NumPy object, or a plain Python value or container.
+    strict
+        Whether to raise for a value that cannot be read completely.
+    budget_bytes
+        A value with more bytes than this is not read: ``skipped:budget``, with its schema.
+
+    Returns
+    -------
+    Fingerprint
+        With an empty digest unless its assurance is ``exact``.
+
+    Raises
+    ------
+    CannotFingerprint
+        With `strict`, for an opaque value.
+
+    Examples
+    --------
+    >>> fingerprint([1, "a"]) == fingerprint([1, "a"])
+    False
+    >>> fingerprint([1, "a"]).digest == fingerprint([1, "a"]).digest
+    True
+    >>> fingerprint([object()]).assurance
+    'opaque'
+    """
+    started = time.thread_time_ns()
+    tracker = Pass(budget_bytes)
+    try:
+        found = read_value(value, tracker)
+    except OverBudgetError:
+        found = Fingerprint(_kind(value), "", schema_digest(_kind(value), ()), "skipped:budget")
+    except _FAILURES:
+        found = Fingerprint(_kind(value), "", assurance="opaque")
+    if strict and found.assurance == "opaque":
+        raise CannotFingerprint(found.kind)
+    cost_ns = time.thread_time_ns() - started
+    return replace(found, size_bytes=tracker.size_bytes, cost_ns=cost_ns)
+
+
+def read_value(value: object, tracker: Pass) -> Fingerprint:
+    """Read a value with the handler of its library.
+
+    Raises
+    ------
+    OpaqueValueError
+        There is no handler, or it knows nothing of the value.
+    OverBudgetError
+        The handler could not say anything about a value over the budget.
+    """
+    cls = type(value)
+    found: Fingerprint = _handler(cls).read(value, cls, tracker)
+    return found
+
+
+def encode_foreign(value: object, cls: type, tracker: Pass) -> bytes:
+    """Encode a library's value inside a plain container."""
+    handler = _handler(cls)
+    if handler is _plain():
+        raise OpaqueValueError
+    encoded: bytes = handler.encode(value, cls, tracker)
+    return encoded
+
+
+def load_registered() -> list[str]:
+    """Register the handlers that other packages bring, by the group ``mlops_nb.fingerprints``.
+
+    It reads the metadata of every installed package, so it is not for a user's cell.
+
+    Returns
+    -------
+    list of str
+        The libraries now known.
+    """
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=_ENTRY_POINT_GROUP):
+        _HANDLERS.setdefault(point.name, point.value)
+    return sorted(_HANDLERS)
+
+
+def _handler(cls: type) -> ModuleType:
+    from mlops_nb.fingerprint.plain import class_module, class_mro
+
+    for base in class_mro(cls):
+        library = class_module(base).partition(".")[0]
+        # A class can claim any module: only what the user has loaded is believed.
+        if library != "builtins" and library in _HANDLERS and library in sys.modules:
+            return import_module(_HANDLERS[library])
+    return _plain()
+
+
+def _plain() -> ModuleType:
+    return import_module(_HANDLERS["builtins"])
+
+
+def _kind(value: object) -> str:
+    from mlops_nb.fingerprint.plain import class_path
+
+    return class_path(type(value))

@@ -1,0 +1,273 @@
+"""NumPy arrays and scalars.
+
+The digest is of the logical content in C order, whatever the memory looks like: strided,
+transposed, foreign-endian, read-only or mapped from a file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xxhash import xxh3_128
+
+from mlops_nb.fingerprint.fixed_width import as_bytes, canonical, logical_type, native
+from mlops_nb.fingerprint.plain import class_module, class_path
+from mlops_nb.fingerprint.scheme import (
+    CHUNK_BYTES,
+    ROWS,
+    OpaqueValueError,
+    OverBudgetError,
+    as_text,
+    digest_of,
+    quoted,
+    schema_digest,
+)
+from mlops_nb.model import ColumnFingerprint, Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from mlops_nb.fingerprint.scheme import Pass
+
+BAND_BYTES = 33_554_432
+"""Most memory that is gathered at once from an array that is not in C order."""
+
+_SMALL_BAND_BYTES = 1_048_576
+_TILE = 64
+_PLAIN_KINDS = "biufcmMSUV"
+# Read as plain arrays: what they add is how they are shown, multiplied or kept.
+_PLAIN_CLASSES = {"ndarray", "memmap", "recarray"}
+
+
+def read(value: object, cls: type, tracker: Pass) -> Fingerprint:
+    """Fingerprint an array or a scalar; raises `OpaqueValueError` for anything else."""
+    if issubclass(cls, np.ndarray):
+        return _read_array(value, cls, tracker)
+    kind = class_path(cls)
+    digest = digest_of(kind.encode(), b"\0", encode(value, cls, tracker))
+    return Fingerprint(kind, as_text(digest), schema_digest(kind, ()))
+
+
+def encode(value: object, cls: type, tracker: Pass) -> bytes:
+    """Encode a value inside a container."""
+    if issubclass(cls, np.generic) and class_module(cls).partition(".")[0] == "numpy":
+        return _encode_scalar(value, cls, tracker)
+    if cls is np.ufunc:
+        return tracker.encoder.composite("numpy.ufunc", [value.__name__])  # type: ignore[attr-defined]
+    if issubclass(cls, np.dtype):
+        return tracker.encoder.composite("numpy.dtype", [np.dtype(value).descr])  # type: ignore[call-overload]
+    if issubclass(cls, np.ndarray):
+        found = _read_array(value, cls, tracker)
+        return tracker.encoder.composite(found.kind, [found.digest])
+    raise OpaqueValueError
+
+
+def _encode_scalar(value: Any, cls: type, tracker: Pass) -> bytes:
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        raise OpaqueValueError
+    digest, _, _ = array_digest(array, tracker)
+    return tracker.encoder.composite(class_path(cls), [digest])
+
+
+def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
+    kind = "numpy.ndarray"
+    extras = b""
+    if cls is not np.ndarray and not _is_plain(cls):
+        kind = class_path(cls)
+        extras = _subclass_content(value, cls, tracker)
+    # The base class's own view: nothing that a subclass overrides is called.
+    array = np.ndarray.view(value, np.ndarray)
+    schema = schema_digest(kind, [str(array.dtype.descr), str(array.shape[1:])])
+    rows = array.shape[0] if array.ndim else None
+    try:
+        digest, chunks, columns = array_digest(array, tracker)
+    except OverBudgetError:
+        return Fingerprint(kind, "", schema, "skipped:budget", rows, array.shape)
+    if extras or kind != "numpy.ndarray":
+        digest = digest_of(kind.encode(), b"\0", extras, b"\0", digest)
+    return Fingerprint(
+        kind,
+        as_text(digest),
+        schema,
+        rows=rows,
+        shape=array.shape,
+        columns=columns,
+        chunks=tuple([chunk.hex() for chunk in chunks]),
+        chunk_rows=rows_per_chunk(array),
+    )
+
+
+def _is_plain(cls: type) -> bool:
+    return class_module(cls).partition(".")[0] == "numpy" and cls.__name__ in _PLAIN_CLASSES
+
+
+def _subclass_content(value: Any, cls: type, tracker: Pass) -> bytes:
+    if cls is np.ma.MaskedArray:
+        mask = np.ma.getmaskarray(value)
+        data = np.where(mask, value.dtype.type(0), np.ndarray.view(value, np.ndarray))
+        return array_digest(mask, tracker)[0] + array_digest(data, tracker)[0]
+    attributes = getattr(value, "__dict__", None) if cls is np.matrix else _attributes(value)
+    return tracker.encoder.encode(attributes or {})
+
+
+def _attributes(value: object) -> dict[str, object]:
+    found = object.__getattribute__(value, "__dict__")
+    if type(found) is not dict:
+        raise OpaqueValueError
+    return found
+
+
+def array_digest(
+    array: NDArray[Any], tracker: Pass
+) -> tuple[bytes, list[bytes], dict[str, ColumnFingerprint]]:
+    """Digest a true ndarray.
+
+    Returns
+    -------
+    tuple
+        The digest, those of its chunks, and by name the fields of a structured one.
+    """
+    _refuse_short_file(array)
+    if array.dtype.names is not None:
+        digest, columns = _fields_digest(array, tracker)
+        return digest, [], columns
+    type_ = _type_of(array.dtype)
+    with np.errstate(all="ignore"):
+        if type_ in {"object", "string"}:
+            chunks = _object_chunks(array, tracker)
+        else:
+            tracker.take(array.size * array.itemsize)
+            chunks = [_fixed_chunk(pieces, tracker) for pieces in _chunks(array, tracker)]
+    head = b"array\0%b\0%b\0" % (type_.encode(), str(array.shape).encode())
+    return digest_of(head, b"".join(chunks)), chunks, {}
+
+
+def _type_of(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in _PLAIN_KINDS:
+        return logical_type(dtype)
+    if dtype.kind in "OT":
+        return "object" if dtype.kind == "O" else "string"
+    raise OpaqueValueError
+
+
+def rows_per_chunk(array: NDArray[Any]) -> int:
+    """Return how many rows of the first axis one chunk has; it depends on the row alone."""
+    row_bytes = array.itemsize * math.prod(array.shape[1:])
+    return max(1, CHUNK_BYTES // max(1, row_bytes))
+
+
+def _refuse_short_file(array: NDArray[Any]) -> None:
+    """Refuse a mapped file that was cut: touching the missing part would kill the process."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if type(base) is np.memmap and base.filename is not None:
+            needed = base.offset + base.nbytes
+            if os.stat(base.filename).st_size < needed:
+                raise OpaqueValueError
+            return
+        base = base.base
+
+
+def _fields_digest(
+    array: NDArray[Any], tracker: Pass
+) -> tuple[bytes, dict[str, ColumnFingerprint]]:
+    columns: dict[str, ColumnFingerprint] = {}
+    parts = [b"fields\0%b\0" % str(array.shape).encode()]
+    rows = array.shape[0] if array.ndim else 1
+    for name in array.dtype.names or ():
+        values = array[name]
+        digest, chunks, _ = array_digest(values, tracker)
+        parts += (quoted(name).encode(), b"\0", digest)
+        type_ = "struct" if values.dtype.names else _type_of(values.dtype)
+        hexes = tuple(chunk.hex() for chunk in chunks)
+        columns[name] = ColumnFingerprint(name, type_, digest.hex(), hexes, rows)
+    return digest_of(*parts), columns
+
+
+def _object_chunks(array: NDArray[Any], tracker: Pass) -> list[bytes]:
+    flat = array.reshape(-1)
+    per_chunk = rows_per_chunk(array) * math.prod(array.shape[1:])
+    tracker.take(8 * flat.size)
+    chunks = []
+    for start in range(0, flat.size, max(1, per_chunk)):
+        hasher = xxh3_128()
+        for first in range(start, min(start + per_chunk, flat.size), ROWS):
+            last = min(first + ROWS, start + per_chunk)
+            hasher.update(tracker.encoder.objects(flat[first:last].tolist())[1])
+        chunks.append(hasher.digest())
+    return chunks
+
+
+def _fixed_chunk(pieces: Iterator[NDArray[Any]], tracker: Pass) -> bytes:
+    hasher = xxh3_128(b"-")
+    for piece in pieces:
+        hasher.update(as_bytes(canonical(native(piece), tracker)))
+    digest: bytes = hasher.digest()
+    return digest
+
+
+def _chunks(array: NDArray[Any], tracker: Pass) -> Iterator[Iterator[NDArray[Any]]]:
+    """Cut an array in chunks of whole rows, each as flat pieces in C order that fit the cache."""
+    if not array.size:
+        return
+    rows = rows_per_chunk(array)
+    if array.flags.c_contiguous:
+        flat, row_size = array.reshape(-1), array.size // (len(array) if array.ndim else 1)
+        for start in range(0, flat.size, rows * row_size):
+            yield _pieces(flat[start : start + rows * row_size])
+        return
+    for band in _bands(array, rows, tracker):
+        yield from _chunks(band, tracker) if band.flags.c_contiguous else [_gathered(band)]
+
+
+def _pieces(flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    step = max(1, CHUNK_BYTES // flat.itemsize)
+    for start in range(0, flat.size, step):
+        yield flat[start : start + step]
+
+
+def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[Any]]:
+    """Gather whole chunks of a strided array in C order, as many as the memory allows.
+
+    The wider the rows of a transposed array, the more of them are needed to use what each
+    access to memory brings.
+    """
+    row_bytes = array.itemsize * math.prod(array.shape[1:])
+    if row_bytes > BAND_BYTES:
+        yield from (array[i : i + 1] for i in range(len(array)))
+        return
+    wanted = _SMALL_BAND_BYTES if row_bytes <= 16 * _TILE * array.itemsize else BAND_BYTES
+    step = max(1, wanted // (rows * row_bytes)) * rows
+    for start in range(0, len(array), step):
+        part = array[start : start + step]
+        memory = tracker.scratch(part.size * part.itemsize, slot=1)
+        band = np.frombuffer(memory, np.uint8, part.size * part.itemsize)
+        band = band.view(part.dtype).reshape(part.shape)
+        _gather(part, band)
+        yield band
+
+
+def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:
+    if part.ndim < 2 or part.strides[0] >= part.strides[-1]:
+        np.copyto(band, part)
+        return
+    for first in range(0, part.shape[-1], _TILE):
+        np.copyto(band[..., first : first + _TILE], part[..., first : first + _TILE])
+
+
+def _gathered(row: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Cut one huge row in pieces, in C order."""
+    if row.ndim > 1 and row.size > ROWS:
+        for one in row:
+            yield from _gathered(one)
+    elif row.ndim == 1:
+        for start in range(0, len(row), ROWS):
+            yield np.ascontiguousarray(row[start : start + ROWS])
+    else:
+        yield np.ascontiguousarray(row).reshape(-1)

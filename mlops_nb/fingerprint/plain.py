@@ -1,0 +1,387 @@
+"""Plain Python values and containers, and what objects in an array or a list encode to.
+
+No method of a value is called unless its type is exactly one of the standard library's: an
+unknown object may hang, lie or change itself. Types are compared by identity, because even the
+hash and the equality of a class can be somebody's code.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+import sys
+from array import array
+from itertools import repeat
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh3_128
+
+from mlops_nb.fingerprint.scheme import ROWS, OpaqueValueError, as_text, schema_digest
+from mlops_nb.fingerprint.standard_values import RARE
+from mlops_nb.model import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mlops_nb.fingerprint.scheme import Pass
+
+_QUIET_NAN = struct.pack("<Q", 0x7FF8000000000000)
+_MEMO_SIZE = 50_000
+
+
+def class_path(cls: type) -> str:
+    """Name a class by module and qualified name, without running code of its metaclass."""
+    module, name = class_module(cls), type.__dict__["__qualname__"].__get__(cls)
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def class_module(cls: type) -> str:
+    """Return the module of a class, empty where it has none."""
+    module = type.__dict__["__module__"].__get__(cls)
+    return module if type(module) is str else ""
+
+
+def class_mro(cls: type) -> tuple[type, ...]:
+    """Return the classes a class inherits from, itself first, in order of resolution."""
+    mro: tuple[type, ...] = type.__dict__["__mro__"].__get__(cls)
+    return mro
+
+
+def read(value: object, cls: type, tracker: Pass) -> Fingerprint:
+    """Fingerprint a plain value; raises `OpaqueValueError` if anything in it is unknown."""
+    kind = class_path(cls)
+    schema = schema_digest(kind, ())
+    digest = xxh3_128(kind.encode() + b"\0" + tracker.encoder.encode(value)).digest()
+    rows = len(value) if isinstance(value, _SIZED) and _is_exactly(cls, _SIZED) else None
+    shape = () if rows is None else (rows,)
+    return Fingerprint(kind, as_text(digest), schema, rows=rows, shape=shape)
+
+
+def size_known(value: object, cls: type) -> tuple[int, ...]:
+    """Return the shape of a standard container without reading it."""
+    return (len(value),) if isinstance(value, _SIZED) and _is_exactly(cls, _SIZED) else ()
+
+
+_SIZED = (list, tuple, dict, set, frozenset)
+
+
+def _is_exactly(cls: type, types: tuple[type, ...]) -> bool:
+    return any(cls is one for one in types)
+
+
+class Encoder:
+    """Canonical bytes of Python objects, in one pass over one value.
+
+    A scalar encodes to a tag and its content, a container to a tag and its digest. A container
+    that contains itself encodes the inner one as the number of levels up.
+    """
+
+    def __init__(self, tracker: Pass) -> None:
+        self._tracker = tracker
+        self._depths: dict[int, int] = {}
+        self._highest_loop = math.inf
+        self._memo: dict[int, tuple[bytes, object]] = {}
+
+    def encode(self, value: object) -> bytes:
+        """Encode any value; raises `OpaqueValueError` for one that is not known."""
+        cls = type(value)
+        scalar = _SCALARS.get(id(cls))
+        if scalar is not None:
+            encoded = scalar(value)
+            self._tracker.take(len(encoded))
+            return encoded
+        container = _CONTAINERS.get(id(cls))
+        if container is not None:
+            return self._nested(value, container)
+        return self._rare(value, cls)
+
+    def objects(self, values: list[object]) -> tuple[str, bytes]:
+        """Digest up to 65,536 objects.
+
+        Returns
+        -------
+        tuple
+            What they all are (``utf8``, ``int``, ``float``, ``bool``, ``object``), and the digest.
+        """
+        try:
+            # join looks at the type from inside, so this is safe for objects of any class.
+            joined = "".join(values)  # type: ignore[arg-type]
+        except TypeError:
+            return self._not_texts(values)
+        if values and list(map(type, values)).count(str) == len(values):
+            return "utf8", self._text_chunk(values, joined)  # type: ignore[arg-type]
+        return "object", self._any_objects(values)
+
+    def texts_with_gaps(self, values: list[object]) -> tuple[bytes, int] | None:
+        """Digest up to 65,536 texts of which some are missing, None if others are among them.
+
+        Missing is None, NaN, pandas' NA and NaT: the ways in which string columns store it.
+        """
+        kinds = set(map(id, map(type, values)))
+        if not kinds <= (_MISSING_TYPES | _pandas_missing() | {id(str)}):
+            return None
+        gaps = [type(value) is not str for value in values]
+        if id(float) in kinds and any(type(v) is float and v == v for v in values):  # noqa: PLR0124
+            return None
+        filled: list[str] = ["" if gap else v for gap, v in zip(gaps, values, strict=True)]  # type: ignore[misc]
+        return self._text_chunk(filled, "".join(filled), gaps), sum(gaps)
+
+    def _text_chunk(
+        self, values: Sequence[str], joined: str, gaps: Sequence[bool] | None = None
+    ) -> bytes:
+        payload = joined.encode("utf-8", "surrogatepass")
+        self._tracker.take(len(payload) + 4 * len(values))
+        chunk = xxh3_128(b"-" if gaps is None else b"N" + _packed(gaps))
+        chunk.update(_text_lengths(values, is_ascii=len(payload) == len(joined)))
+        chunk.update(payload)
+        digest: bytes = chunk.digest()
+        return digest
+
+    def _not_texts(self, values: list[object]) -> tuple[str, bytes]:
+        cls = type(values[0])
+        if cls in _UNIFORM_TYPES if type(cls) is type else False:
+            is_same = all(map(operator.is_, map(type, values), repeat(cls)))
+            uniform = _uniform_chunk(cls, values) if is_same else None
+            if uniform is not None:
+                self._tracker.take(len(uniform))
+                return cls.__name__, xxh3_128(uniform).digest()
+        return "object", self._any_objects(values)
+
+    def _any_objects(self, values: Iterable[object]) -> bytes:
+        chunk = xxh3_128(b"O")
+        for value in values:
+            chunk.update(self.encode(value))
+        digest: bytes = chunk.digest()
+        return digest
+
+    def _nested(self, value: object, digest: Callable[[Encoder, Any], bytes]) -> bytes:
+        key = id(value)
+        depth = self._depths.get(key)
+        if depth is not None:
+            self._highest_loop = min(self._highest_loop, depth)
+            return b"^" + struct.pack("<Q", len(self._depths) - depth)
+        if key in self._memo:
+            return self._memo[key][0]
+        own, outer_loop = len(self._depths), self._highest_loop
+        self._depths[key], self._highest_loop = own, math.inf
+        self._tracker.take(16)
+        try:
+            encoded = digest(self, value)
+        finally:
+            del self._depths[key]
+        if self._highest_loop >= own:
+            # It stands for itself wherever it is met again; not so a part of a larger loop.
+            self._remember(key, encoded, value)
+            self._highest_loop = math.inf
+        self._highest_loop = min(self._highest_loop, outer_loop)
+        return encoded
+
+    def _remember(self, key: int, encoded: bytes, value: object) -> None:
+        if len(self._memo) >= _MEMO_SIZE:
+            self._memo.clear()
+        # The value is kept so that nothing else can get its id meanwhile.
+        self._memo[key] = (encoded, value)
+
+    def _rare(self, value: object, cls: type) -> bytes:
+        name = class_path(cls)
+        rare = RARE.get(name)
+        if rare is not None and attribute_of(name) is cls:
+            return rare(self, value)
+        if cls is type:
+            return _named_class(value)  # type: ignore[arg-type]
+        if _is_named_tuple(cls):
+            items = tuple.__iter__(value)  # type: ignore[call-overload]
+            return self.composite(f"namedtuple {name}", list(items))
+        if type(cls) is not type:
+            return self._with_metaclass(value, cls, name)
+        if _is_dataclass(cls):
+            return self._nested(value, lambda encoder, one: encoder._state(name, one))  # noqa: SLF001
+        return self._foreign(value, cls)
+
+    def _with_metaclass(self, value: object, cls: type, name: str) -> bytes:
+        from enum import EnumMeta
+
+        if type(cls) is not EnumMeta:
+            return self._foreign(value, cls)
+        members: dict[str, object] = type.__getattribute__(cls, "_member_map_")
+        found = [member for member, one in members.items() if one is value]
+        if not found:
+            raise OpaqueValueError
+        content = object.__getattribute__(value, "_value_")
+        return self.composite(f"enum {name}", [found[0], content])
+
+    def _foreign(self, value: object, cls: type) -> bytes:
+        from mlops_nb.fingerprint import encode_foreign
+
+        return encode_foreign(value, cls, self._tracker)
+
+    def composite(self, tag: str, parts: list[object]) -> bytes:
+        """Encode something by its kind and its parts."""
+        return _tagged(b"x", tag.encode() + b"\0" + self._sequence(b"[", parts))
+
+    def container(self, value: object, encode: Callable[[], bytes]) -> bytes:
+        """Encode something that may contain itself."""
+        return self._nested(value, lambda _, __: encode())
+
+    def _state(self, name: str, value: object) -> bytes:
+        attributes = object.__getattribute__(value, "__dict__")
+        if type(attributes) is not dict:
+            raise OpaqueValueError
+        return self.composite(f"dataclass {name}", [attributes])
+
+    def _sequence(self, tag: bytes, values: list[object]) -> bytes:
+        hasher = xxh3_128(tag + struct.pack("<Q", len(values)))
+        for start in range(0, len(values), ROWS):
+            hasher.update(self.objects(values[start : start + ROWS])[1])
+        return tag + hasher.digest()  # type: ignore[no-any-return]
+
+
+def _mapping(encoder: Encoder, value: dict[object, object]) -> bytes:
+    """Encode a mapping without its order, as equality has it."""
+    pairs = [_pair(encoder, key, one) for key, one in list(dict.items(value))]
+    return b"{" + xxh3_128(struct.pack("<Q", len(pairs)) + b"".join(sorted(pairs))).digest()  # type: ignore[no-any-return]
+
+
+def _pair(encoder: Encoder, key: object, value: object) -> bytes:
+    encoded = encoder.encode(key)
+    return (  # type: ignore[no-any-return]
+        xxh3_128(encoded).digest() + xxh3_128(encoder.encode(value)).digest()
+    )
+
+
+def _members(tag: bytes) -> Callable[[Encoder, Any], bytes]:
+    def encode(encoder: Encoder, value: Any) -> bytes:
+        digests = sorted(xxh3_128(encoder.encode(one)).digest() for one in list(value))
+        return tag + xxh3_128(struct.pack("<Q", len(digests)) + b"".join(digests)).digest()  # type: ignore[no-any-return]
+
+    return encode
+
+
+def _tagged(tag: bytes, payload: bytes) -> bytes:
+    return tag + struct.pack("<Q", len(payload)) + payload
+
+
+def _text(value: Any) -> bytes:
+    return _tagged(b"s", value.encode("utf-8", "surrogatepass"))
+
+
+def _integer(value: Any) -> bytes:
+    return _tagged(b"i", value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True))
+
+
+def _real(value: Any) -> bytes:
+    return b"d" + (struct.pack("<d", value) if value == value else _QUIET_NAN)  # noqa: PLR0124
+
+
+def _complex(value: Any) -> bytes:
+    return b"c" + _real(value.real) + _real(value.imag)
+
+
+def _range(value: Any) -> bytes:
+    return b"r" + _integer(value.start) + _integer(value.stop) + _integer(value.step)
+
+
+_SCALARS: dict[int, Callable[[Any], bytes]] = {
+    id(type(None)): lambda _: b"n",
+    id(type(Ellipsis)): lambda _: b".",
+    id(type(NotImplemented)): lambda _: b"!",
+    id(bool): lambda value: b"t" if value else b"f",
+    id(int): _integer,
+    id(float): _real,
+    id(complex): _complex,
+    id(str): _text,
+    id(bytes): lambda value: _tagged(b"b", value),
+    id(bytearray): lambda value: _tagged(b"B", bytes(value)),
+    id(range): _range,
+}
+
+_CONTAINERS: dict[int, Callable[[Encoder, Any], bytes]] = {
+    id(list): lambda encoder, value: encoder._sequence(b"[", list(value)),  # noqa: SLF001
+    id(tuple): lambda encoder, value: encoder._sequence(b"(", list(value)),  # noqa: SLF001
+    id(dict): _mapping,
+    id(set): _members(b"u"),
+    id(frozenset): _members(b"U"),
+}
+
+_UNIFORM_TYPES = (int, float, bool)
+_MISSING_TYPES = {id(type(None)), id(float)}
+
+
+def _pandas_missing() -> set[int]:
+    pandas = sys.modules.get("pandas")
+    return {id(type(pandas.NA)), id(type(pandas.NaT))} if pandas else set()
+
+
+def _uniform_chunk(cls: type, values: list[Any]) -> bytes | None:
+    """Encode numbers of one type in 8 bytes each; None where an integer needs more."""
+    if cls is bool:
+        return b"B" + bytes(values)
+    if cls is int:
+        try:
+            numbers = array("q", values)
+        except OverflowError:
+            return None
+        return b"I" + _little_endian(numbers)
+    if any(map(math.isnan, values)):
+        values = [value if value == value else math.nan for value in values]  # noqa: PLR0124
+        return b"F" + b"".join(map(_real, values))
+    return b"F" + _little_endian(array("d", values))
+
+
+def _text_lengths(values: Sequence[str], *, is_ascii: bool) -> bytes:
+    if is_ascii:
+        return _little_endian(array("I", map(len, values)))
+    return _little_endian(array("I", [len(v.encode("utf-8", "surrogatepass")) for v in values]))
+
+
+def _little_endian(numbers: array[Any]) -> bytes:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _packed(flags: Sequence[bool]) -> bytes:
+    """Pack flags in bits, the first one lowest."""
+    bits = int("".join("1" if flag else "0" for flag in reversed(flags)), 2) if flags else 0
+    return bits.to_bytes((len(flags) + 7) // 8, "little")
+
+
+def attribute_of(name: str) -> object:
+    """Return what a loaded module has under a full name, None if it has nothing."""
+    module, _, attribute = name.rpartition(".")
+    found = sys.modules.get(module or "builtins")
+    if found is None or not issubclass(type(found), ModuleType):
+        return None
+    # A class can give itself any module and name, so callers compare; a module's own
+    # __getattr__ may import half a library, so only what is there counts.
+    attributes: dict[str, object] = object.__getattribute__(found, "__dict__")
+    return attributes.get(attribute)
+
+
+def _class_dict(cls: type) -> Mapping[str, object]:
+    attributes: Mapping[str, object] = type.__dict__["__dict__"].__get__(cls)
+    return attributes
+
+
+def _is_named_tuple(cls: type) -> bool:
+    if type(cls) is not type or class_mro(cls)[1:] != (tuple, object):
+        return False
+    fields = _class_dict(cls).get("_fields")
+    return type(fields) is tuple and all(type(field) is str for field in fields)
+
+
+def _is_dataclass(cls: type) -> bool:
+    """Tell whether all of an instance's content is in the attributes of a dataclass."""
+    return all(
+        "__dataclass_fields__" in _class_dict(base) and "__slots__" not in _class_dict(base)
+        for base in class_mro(cls)[:-1]
+    )
+
+
+def _named_class(cls: type) -> bytes:
+    name = class_path(cls)
+    if attribute_of(name) is not cls:
+        raise OpaqueValueError
+    return _tagged(b"T", name.encode())

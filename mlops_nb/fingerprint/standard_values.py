@@ -1,0 +1,134 @@
+"""Values of the standard library's classes: dates, decimals, paths, collections.
+
+The classes are named, not imported: a value of one proves that its module is loaded.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.fingerprint.scheme import OpaqueValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlops_nb.fingerprint.plain import Encoder
+
+
+def zone_name(zone: object) -> str:
+    """Name a time zone of a known library; another one's name would be somebody's code.
+
+    Examples
+    --------
+    >>> zone_name(datetime.timezone.utc)
+    'UTC'
+    """
+    cls = type(zone)
+    if zone is None:
+        return ""
+    if cls is datetime.timezone:
+        # Its own name can be anything; the offset is what it does.
+        return str(datetime.timezone(zone.utcoffset(None)))  # type: ignore[attr-defined]
+    if getattr(sys.modules.get("zoneinfo"), "ZoneInfo", None) is cls:
+        return str(zone)
+    library = type.__dict__["__module__"].__get__(cls)
+    if type(library) is str and library.partition(".")[0] in {"pytz", "dateutil"}:
+        return str(zone)
+    raise OpaqueValueError
+
+
+def _with_zone(tag: str) -> Callable[[Encoder, Any], bytes]:
+    def encode(encoder: Encoder, value: Any) -> bytes:
+        zone = zone_name(value.tzinfo)
+        plain = value.replace(tzinfo=None).isoformat()
+        return encoder.composite(tag, [plain, zone, value.fold])
+
+    return encode
+
+
+def _as_text(tag: str) -> Callable[[Encoder, Any], bytes]:
+    return lambda encoder, value: encoder.composite(tag, [str(value)])
+
+
+def _zone(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("zone", [zone_name(value), str(value)])
+
+
+def _timedelta(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("timedelta", [value.days, value.seconds, value.microseconds])
+
+
+def _fraction(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("fraction", [value.numerator, value.denominator])
+
+
+def _path(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("path", [os.fspath(value)])
+
+
+def _pattern(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("pattern", [value.pattern, value.flags])
+
+
+def _slice(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("slice", [value.start, value.stop, value.step])
+
+
+def _ordered(encoder: Encoder, value: Any) -> bytes:
+    return encoder.container(value, lambda: encoder.composite("ordered", list(value.items())))
+
+
+def _defaulting(encoder: Encoder, value: Any) -> bytes:
+    content = [value.default_factory, dict(value)]
+    return encoder.container(value, lambda: encoder.composite("defaulting", content))
+
+
+def _counter(encoder: Encoder, value: Any) -> bytes:
+    return encoder.container(value, lambda: encoder.composite("counter", [dict(value)]))
+
+
+def _deque(encoder: Encoder, value: Any) -> bytes:
+    content = [value.maxlen, *value]
+    return encoder.container(value, lambda: encoder.composite("deque", content))
+
+
+def _namespace(encoder: Encoder, value: Any) -> bytes:
+    return encoder.container(value, lambda: encoder.composite("namespace", [vars(value)]))
+
+
+def _builtin(encoder: Encoder, value: Any) -> bytes:
+    module = value.__module__ or ""
+    if getattr(sys.modules.get(module), value.__qualname__, None) is not value:
+        raise OpaqueValueError
+    return encoder.composite("function", [module, value.__qualname__])
+
+
+RARE: dict[str, Callable[[Encoder, Any], bytes]] = {
+    "datetime.date": _as_text("date"),
+    "datetime.datetime": _with_zone("datetime"),
+    "datetime.time": _with_zone("time"),
+    "datetime.timedelta": _timedelta,
+    "datetime.timezone": _zone,
+    "zoneinfo.ZoneInfo": _zone,
+    "decimal.Decimal": _as_text("decimal"),
+    "fractions.Fraction": _fraction,
+    "uuid.UUID": _as_text("uuid"),
+    "pathlib.PosixPath": _path,
+    "pathlib.WindowsPath": _path,
+    "pathlib.PurePosixPath": _path,
+    "pathlib.PureWindowsPath": _path,
+    "pathlib._local.PosixPath": _path,
+    "pathlib._local.WindowsPath": _path,
+    "re.Pattern": _pattern,
+    "slice": _slice,
+    "collections.OrderedDict": _ordered,
+    "collections.defaultdict": _defaulting,
+    "collections.Counter": _counter,
+    "collections.deque": _deque,
+    "types.SimpleNamespace": _namespace,
+    "builtin_function_or_method": _builtin,
+}
+"""How to encode a value of each class, by the class's full name."""

@@ -1,0 +1,280 @@
+"""The magics: parse, call one thing, show it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from mlops_nb import api
+from mlops_nb import session as sessions
+from mlops_nb.errors import BadExpression, MlopsNbError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from mlops_nb.display import ComparisonView, DoctorView, RunsView, RunView
+    from mlops_nb.session import Session
+
+_CELL_MAGIC = re.compile(r"%%mlops_track(?![\w])(?P<line>[^\n]*)\n(?P<body>.*)", re.DOTALL)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _tags(pairs: list[str] | None) -> dict[str, str]:
+    tags = {}
+    for pair in pairs or []:
+        key, _, value = pair.partition("=")
+        tags[key.strip()] = value.strip() or "true"
+    return tags
+
+
+def open_cell_runs(lines: list[str]) -> list[str]:
+    """Turn a cell that begins with ``%%mlops_track`` into its body after a line magic.
+
+    The body then runs as any cell does: same line numbers, last expression shown, top-level
+    ``await``, exceptions unchanged. A body that is a cell magic itself stays nested.
+    """
+    found = _CELL_MAGIC.fullmatch("".join(lines))
+    if found is None or found["body"].lstrip().startswith("%%") or _asks_help(found["line"]):
+        return lines
+    first = f"%mlops_track --cell {found['line'].strip()}".rstrip() + "\n"
+    return [first, *found["body"].splitlines(keepends=True)]
+
+
+def _asks_help(line: str) -> bool:
+    return bool({"-h", "--help"} & set(line.split())) or line.strip().startswith("?")
+
+
+def one_line_errors(method: Callable[..., object]) -> Callable[..., object]:
+    """Show our own errors as one line, without a traceback of ours, and stop the cell."""
+    import functools
+
+    @functools.wraps(method)
+    def wrapped(self: MlopsMagics, *args: str, **kwargs: str) -> object:
+        try:
+            return method(self, *args, **kwargs)
+        except MlopsNbError as error:
+            shown = [f"{type(error).__name__}: {error}"]
+            # IPython's own protocol for exceptions that know how to show themselves.
+            error._render_traceback_ = lambda: shown  # type: ignore[attr-defined]
+            raise
+
+    return wrapped
+
+
+@magics_class
+class MlopsMagics(Magics):
+    """The line and cell magics of mlops_nb."""
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="names the next runs, and makes them attempts of one group")
+    @argument("--experiment", "-e", help="experiment that the runs belong to")
+    @argument("--tag", "-t", action="append", metavar="K=V", help="tag of the next runs")
+    @argument("--params", help="variables to keep as parameters of every run: a,b")
+    @argument("--notebook", help="path of this notebook, where it cannot be found")
+    @argument("--off", action="store_true", help="turn tracking off")
+    @argument("--status", action="store_true", help="say what is tracked")
+    @argument("--batch", action="store_true", default=None, help="the whole notebook is one run")
+    @argument(
+        "--interactive", dest="batch", action="store_false", help="runs are born of evidence"
+    )
+    @argument("--metrics", help="with %%%%: variables to keep as metrics of this run: a,b")
+    @argument("--data", help="with %%%%: variables to keep as data of this run: a,b")
+    @argument("--model", help="with %%%%: variable that holds the model of this run")
+    @argument("--quiet", "-q", action="store_true", help="show no card")
+    @argument("--cell", action="store_true", help="(used by %%%%mlops_track) this cell is a run")
+    @line_cell_magic
+    @one_line_errors
+    def mlops_track(self, line: str, cell: str | None = None) -> object:
+        """Turn tracking on; with two percent signs, make this cell a run."""
+        given = parse_argstring(self.mlops_track, line)
+        if given.off:
+            sessions.stop_session()
+            return None
+        if cell is not None or given.cell:
+            return self._track_cell(given, cell)
+        if given.status:
+            return self._status()
+        session = sessions.start_session(
+            self.shell, notebook=given.notebook, quiet=given.quiet or None, batch=given.batch
+        )
+        _configure(session, given)
+        return None
+
+    def _status(self) -> DoctorView:
+        from mlops_nb.doctor import examine
+
+        return examine()
+
+    def _track_cell(self, given: argparse.Namespace, cell: str | None) -> object:
+        session = sessions.start_session(
+            self.shell, notebook=given.notebook, quiet=given.quiet or None
+        )
+        asked = sessions.CellRun(
+            tags=_tags(given.tag),
+            params=_names(given.params),
+            metrics=_names(given.metrics),
+            data=_names(given.data),
+            model=given.model,
+        )
+        session.open_cell_run(given.name, asked)
+        if cell is not None:
+            # The body is itself a cell magic: it runs nested, and its error is raised again here.
+            self.shell.run_cell(cell).raise_error()
+        return None
+
+    @magic_arguments()
+    @argument("--step", type=int, help="of the metrics")
+    @argument("--param", action="store_true", help="keep as parameters")
+    @argument("--artifact", metavar="PATH", help="keep a copy of a file")
+    @argument("--figure", action="store_true", help="keep the current matplotlib figure")
+    @argument("--table", metavar="VAR", help="keep a DataFrame or a list of dictionaries")
+    @argument("values", nargs="*", metavar="k=expr", help="names and expressions")
+    @line_magic
+    @one_line_errors
+    def mlops_log(self, line: str) -> None:
+        """Log by hand; expressions are evaluated in the notebook's namespace."""
+        options, expressions = _split_assignments(line)
+        given = parse_argstring(self.mlops_log, options)
+        tracker = sessions.start_session(self.shell).tracker
+        values = {key: self._evaluate(text) for key, text in expressions}
+        if given.param:
+            for key, value in values.items():
+                tracker.log_param(key, value)
+        elif values:
+            tracker.log(values, step=given.step)
+        if given.artifact:
+            tracker.log_artifact(given.artifact)
+        if given.figure:
+            tracker.log_figure()
+        if given.table:
+            tracker.log_table(self._evaluate(given.table), name=given.table)
+
+    # `$var` belongs to the expression here, so IPython must not expand it.
+    mlops_log._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _evaluate(self, text: str) -> object:
+        try:
+            compile(text, "<mlops_log>", "eval")
+        except SyntaxError as error:
+            raise BadExpression(text, str(error.msg)) from None
+        return self.shell.ev(text)
+
+    @magic_arguments()
+    @argument("query", nargs="*", help="params.lr > 0.01 and metrics.auc >= 0.9")
+    @argument("--limit", type=int, default=50, help="most rows")
+    @line_magic
+    @one_line_errors
+    def mlops_runs(self, line: str) -> RunsView:
+        """List runs, newest first."""
+        limit, query = _take_option(line, "--limit")
+        if _asks_help(line):
+            parse_argstring(self.mlops_runs, "-h")
+        return api.runs(query or None, limit=int(limit) if limit else 50)
+
+    @magic_arguments()
+    @argument("runs", nargs="*", help="id, beginning of one, name, @-1, @best:METRIC, tag:NAME")
+    @argument("--query", help="select runs by a query")
+    @argument("--baseline", "-b", help="run that differences are counted from")
+    @argument("--sort", "-s", help="metric to sort by")
+    @argument("--all", "-a", action="store_true", help="also parameters that agree")
+    @argument("--limit", type=int, default=50, help="most runs")
+    @line_magic
+    @one_line_errors
+    def mlops_compare(self, line: str) -> ComparisonView:
+        """Compare runs: what differs, what came out, which is best."""
+        given = parse_argstring(self.mlops_compare, line)
+        return api.compare(
+            *given.runs,
+            query=given.query and given.query.strip("\"'"),
+            baseline=given.baseline,
+            sort_by=given.sort,
+            all_params=given.all,
+            limit=given.limit,
+        )
+
+    @magic_arguments()
+    @argument("run", nargs="?", default="@-1", help="id, beginning of one, name, @-1, …")
+    @argument("--data", action="store_true", help="only the data that went into it")
+    @argument("--env", action="store_true", help="only the packages and the machine")
+    @argument("--resources", action="store_true", help="only time and memory")
+    @argument("--errors", action="store_true", help="only what went wrong")
+    @line_magic
+    @one_line_errors
+    def mlops_show(self, line: str) -> RunView:
+        """Show everything that is kept of one run."""
+        given = parse_argstring(self.mlops_show, line)
+        wanted = ("data", "env", "resources", "errors")
+        sections = tuple(name for name in wanted if getattr(given, name))
+        return api.show(given.run, sections=sections)
+
+    @line_magic
+    @one_line_errors
+    def mlops_doctor(self, line: str) -> DoctorView:  # noqa: ARG002  # the signature of a magic
+        """Say what is captured, by whom, and how store and spool are."""
+        return self._status()
+
+
+def _configure(session: Session, given: argparse.Namespace) -> None:
+    tracker = session.tracker
+    if given.name:
+        tracker.next_name = given.name
+    if given.experiment:
+        tracker.experiment = given.experiment
+    if given.tag:
+        tracker.next_tags = {**tracker.next_tags, **_tags(given.tag)}
+    if given.params:
+        tracker.param_names = _names(given.params)
+    session.be_automatic()
+
+
+_ASSIGNMENT = re.compile(r"(?:^|(?<=\s))([A-Za-z_][\w.]*)\s*=(?!=)\s*")
+
+
+def _split_assignments(line: str) -> tuple[str, list[tuple[str, str]]]:
+    """Split ``auc=f(x, y) lr = 0.1 --step 3`` into options and (name, expression) pairs.
+
+    An expression ends where the longest text that compiles ends, so it may hold blanks.
+    """
+    options, rest = [], line.strip()
+    pairs: list[tuple[str, str]] = []
+    while rest:
+        found = _ASSIGNMENT.match(rest)
+        if found is None:
+            word, _, rest = rest.partition(" ")
+            options.append(word)
+        else:
+            expression, rest = _take_expression(rest[found.end() :])
+            pairs.append((found[1], expression))
+        rest = rest.strip()
+    return " ".join(options), pairs
+
+
+def _take_expression(text: str) -> tuple[str, str]:
+    ends = [m.start() for m in re.finditer(r"\s+(?=--[a-z]|[A-Za-z_][\w.]*\s*=(?!=))", text)]
+    for end in ends:
+        if _is_expression(text[:end]):
+            return text[:end].strip(), text[end:]
+    return text.strip(), ""
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        ast.parse(text.strip(), mode="eval")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _take_option(line: str, name: str) -> tuple[str | None, str]:
+    found = re.search(rf"(?:^|\s){name}(?:\s+|=)(\S+)", line)
+    if found is None:
+        return None, line.strip()
+    return found[1], (line[: found.start()] + line[found.end() :]).strip()

@@ -1,0 +1,324 @@
+"""The papermill engine: nbclient's execution, with tracking, at nbclient's speed.
+
+What goes into the kernel
+-------------------------
+Two silent requests, by their ``user_expressions`` so that no name is left in the notebook's
+namespace: ``mlops_nb.session.start_batch(info)`` before the first cell and
+``mlops_nb.session.end_batch(info)`` after the last one; see `Batch` for what they are told.
+Every execute request carries ``metadata = {"cellId": id, "mlops_nb": {"cell": index}}``, and the
+kernel's environment has ``MLOPS_NB_BATCH=1``, ``MLOPS_NB_NOTEBOOK`` and ``MLOPS_NB_RUN``.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from jupyter_core.utils import ensure_async, run_sync
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine
+from papermill.log import logger
+from papermill.utils import merge_kwargs, remove_args
+
+from mlops_nb.papermill_engine.batch import Batch, record_from_outside
+from mlops_nb.papermill_engine.saving import PartialNotebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 30.0
+INTERRUPT_TIMEOUT_S = 5.0
+
+_START = "{'run': session.start_batch(info), 'store': session.active().location}"
+_END = "{'ended': session.end_batch(info)}"
+
+
+class Engine(NBClientEngine):  # type: ignore[misc]
+    """``papermill --engine mlops_nb``: the notebook is one tracked run.
+
+    Beside papermill's own arguments, `papermill.execute_notebook` passes on `batch`, a mapping
+    with any of ``name``, ``experiment``, ``tags``, ``store`` and ``run``, and `on_progress`,
+    called with (cell index, number of cells, ``started`` | ``done`` | ``failed``).
+    """
+
+    @classmethod
+    def execute_notebook(
+        cls,
+        nb: Any,
+        kernel_name: str,
+        output_path: str | None = None,
+        progress_bar: bool | dict[str, Any] = True,
+        log_output: bool = False,
+        autosave_cell_every: int = 30,
+        on_progress: Callable[[int, int, str], None] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run all cells of a notebook, as papermill asks an engine to.
+
+        Returns
+        -------
+        nbformat.NotebookNode
+            The executed notebook; after a failed cell, with what ran until then. Papermill raises
+            `PapermillExecutionError` from it.
+        """
+        partial = PartialNotebook(
+            nb,
+            output_path=output_path,
+            progress_bar=progress_bar,
+            log_output=log_output,
+            autosave_cell_every=autosave_cell_every,
+            on_progress=on_progress,
+        )
+        partial.notebook_start()
+        try:
+            with _ended_by_sigterm():
+                cls.execute_managed_notebook(partial, kernel_name, log_output=log_output, **kwargs)
+        finally:
+            partial.cleanup_pbar()
+            partial.notebook_complete()
+        return partial.nb
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: PartialNotebook,
+        kernel_name: str,
+        log_output: bool = False,
+        stdout_file: Any = None,
+        stderr_file: Any = None,
+        start_timeout: int = 60,
+        execution_timeout: int | None = None,
+        input_path: object = None,
+        batch: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Run the cells in a kernel of their own; arguments as papermill's."""
+        arguments = merge_kwargs(
+            remove_args(["timeout", "startup_timeout"], **kwargs),
+            timeout=execution_timeout or kwargs.get("timeout"),
+            startup_timeout=start_timeout,
+            kernel_name=kernel_name,
+            log=logger,
+            log_output=log_output,
+            stdout_file=stdout_file,
+            stderr_file=stderr_file,
+        )
+        told = Batch.of(nb_man.nb, input_path, nb_man.output_path, batch or {})
+        BatchClient(nb_man, told, **arguments).execute()
+
+
+class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
+    """Runs the cells of one notebook as one run."""
+
+    def __init__(self, nb_man: PartialNotebook, batch: Batch, **arguments: Any) -> None:
+        super().__init__(nb_man, **arguments)
+        self.batch = batch
+        self.run: dict[str, Any] | None = None
+        self._work: asyncio.Future[None] | None = None
+
+    def execute(self, **kwargs: Any) -> Any:
+        """Start a kernel, run the cells, stop the kernel.
+
+        Returns
+        -------
+        nbformat.NotebookNode
+            The executed notebook.
+        """
+        self.reset_execution_trackers()
+        with self.setup_kernel(env=self.batch.environment(os.environ), **kwargs):
+            self.log.info(f"Executing notebook with kernel: {self.kernel_name}")  # noqa: G004
+            started_ns = time.time_ns()
+            try:
+                self._execute_in_kernel()
+            finally:
+                if self.run is None:
+                    error = self.batch.error_in(self.nb) or _error_of(sys.exc_info()[1])
+                    record_from_outside(self.batch, started_ns, time.time_ns(), error)
+        return self.nb
+
+    def _execute_in_kernel(self) -> None:
+        """Run everything, and on Ctrl-C or SIGTERM keep what the cell has done until then."""
+        try:
+            run_sync(self._execute_all)()
+        except (KeyboardInterrupt, SystemExit):
+            run_sync(self._wind_down)()
+            raise
+
+    async def _execute_all(self) -> None:
+        self._work = asyncio.ensure_future(self._start_and_run())
+        await self._work
+        error = self.batch.error_in(self.nb)
+        await self._end("failed" if error else "finished", error)
+
+    async def _start_and_run(self) -> None:
+        await self._start()
+        clock = asyncio.ensure_future(self.nb_man.save_on_clock())
+        try:
+            await self._run_cells()
+            await self._note_language()
+        except CellTimeoutError as error:
+            # The kernel is still busy, and has to be free to hear that the run is over.
+            await self._interrupt()
+            await self._end("failed", _error_of(error))
+            raise
+        finally:
+            clock.cancel()
+
+    async def _run_cells(self) -> None:
+        """Run the cells in order, up to the first that fails."""
+        for index, cell in enumerate(self.nb.cells):
+            self.nb_man.cell_start(cell, index)
+            is_done = False
+            # Sent with every message of ours: how the kernel learns which cell is running.
+            self.kc.session.metadata = {"cellId": cell.get("id"), "mlops_nb": {"cell": index}}
+            try:
+                await self.async_execute_cell(cell, index)
+                is_done = True
+            except CellExecutionError:
+                return
+            finally:
+                self.kc.session.metadata = {}
+                if not is_done:
+                    self.nb_man.cell_exception(cell, cell_index=index)
+                self.nb_man.cell_complete(cell, cell_index=index)
+
+    async def _note_language(self) -> None:
+        message = await self.async_wait_for_reply(await ensure_async(self.kc.kernel_info()))
+        if message is not None and "language_info" in message["content"]:
+            self.nb.metadata["language_info"] = message["content"]["language_info"]
+        self.set_widgets_metadata()
+
+    # Tracking.
+
+    async def _start(self) -> None:
+        """Turn tracking on in the kernel; without it the notebook runs all the same."""
+        reply = await self._call(_START, self.batch.start_info(), START_TIMEOUT_S)
+        if "error" in reply:
+            logger.warning(_why_untracked(self.kernel_name, reply))
+            return
+        self.run = self.nb.metadata["mlops_nb"] = reply
+
+    async def _end(self, status: str, error: Mapping[str, Any] | None) -> None:
+        """Save the notebook, and have the run ended before the kernel stops."""
+        self.nb_man.notebook_complete()
+        if self.run is None:
+            return
+        info = self.batch.end_info(status, error)
+        reply = await self._call(_END, info, END_TIMEOUT_S)
+        if "error" in reply:
+            logger.warning(f"The run may be shown as lost: {reply['error']}")
+
+    async def _call(
+        self, expression: str, info: Mapping[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        """Evaluate an expression in the kernel, without a trace in the notebook."""
+        if not self.batch.speaks_python(self.km):
+            return {"error": "it is not a Python kernel", "type": "language"}
+        request = {
+            "code": "",
+            "silent": True,
+            "store_history": False,
+            "user_expressions": {"mlops_nb": _expression(expression, info)},
+            "allow_stdin": False,
+        }
+        message = await self._reply(await ensure_async(self.kc.execute(**request)), timeout_s)
+        if message is None:
+            return {"error": f"no answer within {timeout_s:.0f} s", "type": "timeout"}
+        return _result_of(message["content"])
+
+    async def _reply(self, request: str, timeout_s: float) -> dict[str, Any] | None:
+        """Wait for the answer to a request of ours, as long as the kernel lives."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                message: dict[str, Any] = await ensure_async(
+                    self.kc.shell_channel.get_msg(timeout=1)
+                )
+            except Empty:
+                await self._async_check_alive()
+                continue
+            if message["parent_header"].get("msg_id") == request:
+                return message
+        return None
+
+    # Being stopped.
+
+    async def _wind_down(self) -> None:
+        """Interrupt the running cell, take its last outputs, end the run as interrupted."""
+        await self._interrupt()
+        if self._work is not None and not self._work.done():
+            await asyncio.wait([self._work], timeout=INTERRUPT_TIMEOUT_S)
+            self._work.cancel()
+        await self._end("interrupted", {"type": "KeyboardInterrupt", "message": ""})
+
+    async def _interrupt(self) -> None:
+        if self.km is not None and await ensure_async(self.km.is_alive()):
+            await ensure_async(self.km.interrupt_kernel())
+
+
+def _expression(body: str, info: Mapping[str, Any]) -> str:
+    """Write one expression over `session` and `info` that gives back JSON, and binds no name."""
+    told = json.dumps(info, default=str)
+    return (
+        f"(lambda json, session: (lambda info: json.dumps({body}))(json.loads({told!r})))"
+        "(__import__('json'), __import__('mlops_nb.session', fromlist=['session']))"
+    )
+
+
+def _result_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what an expression gave in the kernel: its mapping, or ``error`` and ``type``."""
+    answer = content.get("user_expressions", {}).get("mlops_nb", content)
+    if answer.get("status") != "ok" or "data" not in answer:
+        name, text = answer.get("ename", "unknown"), answer.get("evalue", "")
+        return {"error": f"{name}: {text}", "type": name}
+    value = json.loads(ast.literal_eval(answer["data"]["text/plain"]))
+    return value if isinstance(value, dict) else {}
+
+
+def _why_untracked(kernel: str, reply: Mapping[str, Any]) -> str:
+    """Say in one warning why the cells are not tracked, and what to do."""
+    known = "Only parameters, status and duration of the run are recorded."
+    if reply["type"] == "language":
+        return f'Kernel "{kernel}" does not run Python, so its cells are not tracked. {known}'
+    if reply["type"] in {"ModuleNotFoundError", "ImportError"}:
+        return (
+            f'Kernel "{kernel}" has no mlops_nb ({reply["error"]}), so its cells are not tracked. '
+            f"{known} Install it in the kernel's environment: pip install mlops-nb"
+        )
+    return f"Tracking did not start ({reply['error']}). {known}"
+
+
+def _error_of(error: BaseException | None) -> dict[str, Any] | None:
+    """Put an exception of the execution into the run's terms."""
+    if error is None:
+        return None
+    text = str(error).strip().splitlines()
+    return {"type": type(error).__name__, "message": text[0] if text else "", "cell": None}
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the run in good order, where nobody else has claimed it."""
+    is_free = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

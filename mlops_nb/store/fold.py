@@ -1,0 +1,437 @@
+"""Events of one batch, folded into rows.
+
+Rows that the events speak of are read first, changed in memory in the order of the events, and
+written with one statement a table. Whoever folds holds the store's write lock, so nothing read
+here can change before it is written. An event about something unknown makes a placeholder, which
+what comes later fills in: spools of several processes are drained in any order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mlops_nb import model
+from mlops_nb.expressions import comparable
+from mlops_nb.store import queries, schema
+from mlops_nb.store.metric_fold import MetricFold
+from mlops_nb.store.streams import StreamFold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from mlops_nb.store.blobs import Blobs
+
+Row: TypeAlias = dict[str, Any]
+StoredBytes: TypeAlias = "Mapping[int, tuple[str, int]]"
+"""Address and size of the bytes of an event, by `id` of the event."""
+
+_RUN_COLUMNS = frozenset(c.name for c in schema.runs.columns) - {"id", "attempt", "last_at"}
+_RENAMED = {"group": "group_key", "started_at_ns": "started_at", "ended_at_ns": "ended_at"}
+_SESSION_COLUMNS = frozenset(
+    {"notebook", "notebook_assurance", "python", "environment", "host", "pid", "owner"}
+)
+# Columns that must not be NULL, and what stands for a fact that nobody told.
+_UNTOLD: Row = {
+    "name": "",
+    "status": "running",
+    "kind": "interactive",
+    "experiment": "",
+    "group_key": "",
+    "attempt": 0,
+}
+_EMPTY_RUN: Row = {c.name: _UNTOLD.get(c.name) for c in schema.runs.columns}
+
+
+class Fold:
+    """The rows that a batch of events speaks of; `take` them all, then `write`."""
+
+    def __init__(self, connection: Connection, blobs: Blobs, stored: StoredBytes) -> None:
+        self._connection = connection
+        self._stored = stored
+        self._metrics = MetricFold(connection)
+        self._streams = StreamFold(connection, blobs)
+        self._runs: dict[str, Row] = {}
+        self._touched: dict[str, None] = {}
+        self._attempts: dict[str, int] = {}
+        self._executions: dict[str, Row] = {}
+        self._params: dict[tuple[str, str], Row] = {}
+        self._new_params: dict[tuple[str, str], None] = {}
+        self._rows: dict[str, dict[tuple[object, ...], Row]] = {}
+        self._needs: dict[tuple[str, str], Row] = {}
+        self._sources: dict[str, Row] = {}
+        self._environments: dict[str, Row] = {}
+        self._ended_sessions: list[tuple[str, int]] = []
+
+    def take(self, events: Sequence[model.Event]) -> None:
+        """Read what the events speak of and fold them in, in order."""
+        self._prefetch(events)
+        add_metric = self._metrics.add
+        for event in events:
+            if type(event) is model.MetricLogged:
+                add_metric(event)
+            else:
+                _HANDLERS[type(event)](self, event)
+
+    def write(self) -> list[tuple[str, int]]:
+        """Write all rows; gives the sessions that ended, with the time."""
+        for run, at_ns in self._metrics.last_times():
+            self._touch(run, at_ns)
+        self._metrics.write()
+        self._put(schema.runs, [self._runs[run] for run in self._touched])
+        self._put(schema.executions, [row for row in self._executions.values() if row.pop("_new")])
+        self._put(schema.params, [self._params[key] for key in self._new_params])
+        for name, rows in self._rows.items():
+            self._put(schema.metadata.tables[name], list(rows.values()))
+        self._put_new(schema.run_executions, [r for r in self._needs.values() if r["role"] != "body"])
+        self._put(schema.run_executions, [r for r in self._needs.values() if r["role"] == "body"])
+        self._put_new(schema.sources, list(self._sources.values()))
+        self._put_new(schema.environments, list(self._environments.values()))
+        self._streams.write()
+        return self._ended_sessions
+
+    # --- reading what is there ----------------------------------------------------------------
+
+    def _prefetch(self, events: Iterable[model.Event]) -> None:
+        runs, executions, groups, with_params = set(), set(), set(), set()
+        for event in events:
+            kind = type(event)
+            if kind in _OF_A_RUN:
+                runs.add(event.run)  # type: ignore[union-attr]
+            if isinstance(event, model.RunStarted):
+                runs.add(event.id)
+                groups.add(event.group)
+            elif isinstance(event, model.RunChanged):
+                runs.update((event.id, event.changes.get("parent") or event.id))
+                groups.add(str(event.changes.get("group") or ""))
+            elif isinstance(event, model.ParamLogged):
+                with_params.add(event.run)
+            elif isinstance(event, model.ExecutionStarted | model.ExecutionEnded):
+                executions.add(event.id)
+            elif isinstance(event, model.OutputSeen):
+                executions.add(event.execution)
+        self._runs = {row["id"]: row for row in self._read(schema.runs, "id", runs)}
+        found = self._read(schema.executions, "id", executions)
+        self._executions = {row["id"]: {**row, "_new": False} for row in found}
+        found = self._read(schema.params, "run", with_params)
+        self._params = {(row["run"], row["key"]): row for row in found}
+        self._metrics.prefetch(runs)
+        groups.discard("")
+        groups.update(row["group_key"] for row in self._runs.values())
+        for chunk in queries.in_chunks(groups):
+            rows = self._connection.execute(queries.latest_attempts(chunk))
+            self._attempts.update({group: attempt for group, attempt in rows})
+
+    def _read(self, table: Table, column: str, ids: Iterable[str]) -> Iterator[Row]:
+        for chunk in queries.in_chunks(ids):
+            rows = self._connection.execute(queries.rows_of(table, column, chunk))
+            yield from (dict(row) for row in rows.mappings())
+
+    def _put(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.execute(queries.upsert(table, self._connection.dialect.name), rows)
+
+    def _put_new(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows that are not there; those that are stay as they were."""
+        if rows:
+            insert = queries.insert_new(table, self._connection.dialect.name)
+            self._connection.execute(insert, rows)
+
+    def _later(self, table: Table, row: Row) -> None:
+        """Keep a row for `write`; the last one with a key wins."""
+        key = tuple(row[column.name] for column in table.primary_key)
+        self._rows.setdefault(table.name, {})[key] = row
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def _session_started(self, event: model.SessionStarted) -> None:
+        row = {c: getattr(event, c) for c in _SESSION_COLUMNS}
+        row.update(id=event.id, started_at=event.at_ns, owner=dict(event.owner))
+        self._put_new(schema.sessions, [row])
+
+    def _session_changed(self, event: model.SessionChanged) -> None:
+        changes = {k: v for k, v in event.changes.items() if k in _SESSION_COLUMNS}
+        facts = {k: v for k, v in event.changes.items() if k not in _SESSION_COLUMNS}
+        known = self._connection.execute(
+            queries.rows_of(schema.sessions, "id", [event.id])
+        ).mappings()
+        row = known.first()
+        if row is None:
+            return
+        if facts:
+            changes["facts"] = {**(row["facts"] or {}), **facts}
+        self._connection.execute(queries.change(schema.sessions, event.id), changes)
+        self._tell_runs(event, changes)
+
+    def _tell_runs(self, event: model.SessionChanged, changes: Row) -> None:
+        """Hand on what runs of the session take from it."""
+        for column in ("notebook", "environment"):
+            if changes.get(column) is None:
+                continue
+            statement = queries.fill_runs_of_session(event.id, column, changes[column])
+            self._connection.execute(statement)
+            for run in self._runs.values():
+                if run["session"] == event.id and run[column] is None:
+                    run[column] = changes[column]
+        if lost := event.changes.get("records_lost"):
+            running = {
+                run.id for run in self._connection.execute(queries.running_runs(event.id))
+            } | {id_ for id_, run in self._runs.items() if run["session"] == event.id}
+            for run in running:
+                if self._runs.get(run, {}).get("status", "running") == "running":
+                    self._tag_set(model.TagSet(run, "records_lost", str(lost), event.at_ns))
+
+    def _session_ended(self, event: model.SessionEnded) -> None:
+        self._ended_sessions.append((event.id, event.at_ns))
+
+    def _environment_seen(self, event: model.EnvironmentSeen) -> None:
+        row = {"digest": event.digest, "content": dict(event.content)}
+        self._environments[event.digest] = row
+
+    # --- executions ---------------------------------------------------------------------------
+
+    def _execution_started(self, event: model.ExecutionStarted) -> None:
+        row = self._executions.get(event.id) or dict.fromkeys(schema.executions.columns.keys())
+        row.update(
+            id=event.id,
+            session=event.session,
+            position=event.order,
+            status=row["status"] or "running",
+            source=self._keep_source(event.source),
+            transformed=None if event.transformed is None else self._keep_source(event.transformed),
+            code_digest=event.code_digest,
+            started_at=event.at_ns,
+            parent=event.parent,
+            cell_id=event.cell_id,
+            cell_index=event.cell_index,
+            execution_count=event.execution_count,
+            flags=_merged(event.flags, row["flags"]),
+            is_inferred=event.is_inferred,
+            _new=True,
+        )
+        self._executions[event.id] = row
+
+    def _execution_ended(self, event: model.ExecutionEnded) -> None:
+        row = self._executions.get(event.id)
+        self._streams.end(event.id)
+        if row is None:
+            return
+        for name in ("status", "duration_s", "cpu_s"):
+            row[name] = getattr(event, name)
+        for name in ("reads", "binds", "mutates", "deletes"):
+            row[name] = list(getattr(event, name))
+        row["error"] = None if event.error is None else dict(event.error)
+        row["flags"] = _merged(row["flags"], event.flags)
+        row["ended_at"] = event.at_ns
+        row["_new"] = True
+
+    def _output_seen(self, event: model.OutputSeen) -> None:
+        if event.kind == "stream":
+            execution = self._executions.get(event.execution)
+            has_ended = execution is not None and execution["status"] != "running"
+            self._streams.add(event, has_ended=has_ended)
+            return
+        digest, size = self._stored.get(id(event), ("", 0))
+        row = {
+            "execution": event.execution,
+            "position": event.position,
+            "mime": event.mime,
+            "kind": event.kind,
+            "name": event.name,
+            "size_bytes": max(event.size_bytes, size),
+            "digest": digest,
+            "is_cut": event.is_cut,
+        }
+        self._later(schema.outputs, row)
+
+    def _keep_source(self, text: str) -> str:
+        digest = queries.source_digest(text)
+        self._sources[digest] = {"digest": digest, "text": text}
+        return digest
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    def _run(self, run: str, at_ns: int) -> Row:
+        """Give the row of a run, a placeholder if it is not known yet."""
+        row = self._runs.get(run)
+        if row is None:
+            row = {**_EMPTY_RUN, "id": run, "started_at": at_ns, "last_at": at_ns}
+            row["facts"] = {"told": []}
+            self._runs[run] = row
+        return row
+
+    def _touch(self, run: str, at_ns: int) -> Row:
+        row = self._run(run, at_ns)
+        row["last_at"] = max(row["last_at"], at_ns)
+        self._touched[run] = None
+        return row
+
+    def _run_started(self, event: model.RunStarted) -> None:
+        row = self._touch(event.id, event.at_ns)
+        facts = row["facts"] or {}
+        if "told" not in facts:
+            return  # the same run twice: the first one counts
+        told = facts.pop("told")
+        row["facts"] = facts or None
+        row["started_at"] = event.at_ns
+        for name in _STARTED:
+            column = _RENAMED.get(name, name)
+            if column not in told:
+                row[column] = getattr(event, name)
+        if row["parent"] is None and not row["attempt"]:
+            self._number(row)
+
+    def _run_changed(self, event: model.RunChanged) -> None:
+        row = self._touch(event.id, event.at_ns)
+        changes = {_RENAMED.get(k, k): v for k, v in event.changes.items()}
+        unknown = {k: v for k, v in changes.items() if k not in _RUN_COLUMNS}
+        parent, group = changes.get("parent"), changes.get("group_key")
+        had_group = row["group_key"]
+        row.update({k: v for k, v in changes.items() if k in _RUN_COLUMNS})
+        facts = row["facts"] or {}
+        if "told" in facts:
+            unknown["told"] = [*facts["told"], *changes]
+        if unknown:
+            row["facts"] = {**facts, **unknown}
+        if parent is not None:
+            self._hand_attempt(row, self._touch(str(parent), event.at_ns))
+        elif group is not None and group != had_group and row["parent"] is None:
+            self._number(row)
+
+    def _number(self, row: Row) -> None:
+        """Give a run the next attempt number of its group."""
+        group = row["group_key"]
+        row["attempt"] = self._attempts.get(group, 0) + 1 if group else 0
+        self._attempts[group] = max(row["attempt"], self._attempts.get(group, 0))
+
+    def _hand_attempt(self, child: Row, parent: Row) -> None:
+        """Let a run that became a child leave its attempt to its parent.
+
+        The parent, made later, may have taken the next number of the same group: then there
+        would be a gap, so it takes the lower one.
+        """
+        given = child["attempt"]
+        child["attempt"] = 0
+        if not given:
+            return
+        group, taken = child["group_key"], parent["attempt"]
+        if taken == 0 or parent["group_key"] == group:
+            parent["attempt"] = min(given, taken or given)
+            if taken > given and self._attempts.get(group) == taken:
+                self._attempts[group] = taken - 1
+
+    def _run_executed(self, event: model.RunExecuted) -> None:
+        row = {"run": event.run, "execution": event.execution, "role": event.role}
+        known = self._needs.setdefault((event.run, event.execution), row)
+        if event.role == "body":  # what a run's body needs is never only its set-up
+            known["role"] = "body"
+
+    # --- evidence -----------------------------------------------------------------------------
+
+    def _param_logged(self, event: model.ParamLogged) -> None:
+        self._touch(event.run, event.at_ns)
+        key = (event.run, event.key)
+        before = self._params.get(key)
+        version = 1
+        if before is not None:
+            if schema.dump_json(before["value"]) == schema.dump_json(event.value):
+                return
+            version = before["version"] + 1
+            kept = {c.name: before[c.name] for c in schema.param_versions.columns}
+            self._later(schema.param_versions, kept)
+        self._params[key] = param_row(event, version)
+        self._new_params[key] = None
+
+    def _tag_set(self, event: model.TagSet) -> None:
+        self._touch(event.run, event.at_ns)
+        key = (event.run, event.key)
+        if event.value is None:
+            self._rows.get("tags", {}).pop(key, None)
+            self._connection.execute(queries.remove_tag(*key))
+            return
+        row = {"run": event.run, "key": event.key, "value": event.value, "at": event.at_ns}
+        self._later(schema.tags, row)
+
+    def _data_used(self, event: model.DataUsed) -> None:
+        self._touch(event.run, event.at_ns)
+        row = _columns_of(event, schema.data_uses)
+        row["fit"] = event.fit or ""
+        row["column_digests"] = dict(event.column_digests)
+        self._later(schema.data_uses, row)
+
+    def _model_fitted(self, event: model.ModelFitted) -> None:
+        self._touch(event.run, event.at_ns)
+        self._later(schema.models, _columns_of(event, schema.models))
+
+    def _artifact_logged(self, event: model.ArtifactLogged) -> None:
+        self._touch(event.run, event.at_ns)
+        row = _columns_of(event, schema.artifacts)
+        row["digest"], row["size_bytes"] = self._stored.get(id(event), ("", 0))
+        self._later(schema.artifacts, row)
+
+
+def param_row(event: model.ParamLogged, version: int) -> Row:
+    """Make the row of the latest version of a parameter."""
+    row = _columns_of(event, schema.params)
+    return {**row, "version": version, **queryable(event.value)}
+
+
+def queryable(value: object) -> Row:
+    """Give a parameter's value as queries see it."""
+    side = comparable(value)
+    is_word = isinstance(side, str)
+    return {"number": None if is_word else side, "word": side if is_word else None}
+
+
+def _columns_of(event: object, table: Table) -> Row:
+    """Take what an event and a table both have."""
+    row = {c.name: getattr(event, c.name, None) for c in table.columns}
+    row["at"] = event.at_ns  # type: ignore[attr-defined]
+    return row
+
+
+def _merged(first: Iterable[str] | None, second: Iterable[str] | None) -> list[str]:
+    return list(dict.fromkeys([*(first or ()), *(second or ())]))
+
+
+_STARTED = (
+    "name",
+    "kind",
+    "session",
+    "experiment",
+    "group",
+    "parent",
+    "child",
+    "notebook",
+    "environment",
+    "execution",
+)
+_OF_A_RUN = frozenset(
+    {
+        model.RunExecuted,
+        model.ParamLogged,
+        model.MetricLogged,
+        model.TagSet,
+        model.DataUsed,
+        model.ModelFitted,
+        model.ArtifactLogged,
+    }
+)
+_HANDLERS: Mapping[type, Callable[[Fold, Any], None]] = {
+    model.SessionStarted: Fold._session_started,
+    model.SessionChanged: Fold._session_changed,
+    model.SessionEnded: Fold._session_ended,
+    model.EnvironmentSeen: Fold._environment_seen,
+    model.ExecutionStarted: Fold._execution_started,
+    model.ExecutionEnded: Fold._execution_ended,
+    model.OutputSeen: Fold._output_seen,
+    model.RunStarted: Fold._run_started,
+    model.RunChanged: Fold._run_changed,
+    model.RunExecuted: Fold._run_executed,
+    model.ParamLogged: Fold._param_logged,
+    model.TagSet: Fold._tag_set,
+    model.DataUsed: Fold._data_used,
+    model.ModelFitted: Fold._model_fitted,
+    model.ArtifactLogged: Fold._artifact_logged,
+}

@@ -1,0 +1,186 @@
+"""All values of a metric, packed into few rows.
+
+A chunk is three columns (steps, values, times), each 8 bytes a point, little-endian, with the
+bytes of equal weight laid side by side so that zlib finds the repetition: about 10 bytes a point
+in practice. Chunks are merged as a series grows: a point is rewritten about log4(65,536 / batch)
+times, and a series of a million points takes some tens of rows.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+CHUNK_POINTS = 65_536
+_FULL = CHUNK_POINTS // 2
+_WIDTH = 8
+_LARGEST = 2**63 - 1
+
+Origin: TypeAlias = tuple[str | None, str, str | None]
+"""Execution, binding and fit that some points share."""
+
+
+@dataclass(slots=True)
+class Points:
+    """Points in the order logged; `spans` says how many in a row share an `Origin`."""
+
+    steps: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    spans: list[tuple[int, Origin]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, step: int, value: float, at_ns: int, origin: Origin) -> None:
+        """Append one point."""
+        try:
+            self.steps.append(step)
+        except OverflowError:  # no more than 64 bits are kept
+            self.steps.append(_LARGEST if step > 0 else -_LARGEST)
+        self.values.append(value)
+        self.at_ns.append(at_ns)
+        self._span(1, origin)
+
+    def extend(self, other: Points) -> None:
+        """Append all points of another."""
+        self.steps.extend(other.steps)
+        self.values.extend(other.values)
+        self.at_ns.extend(other.at_ns)
+        for count, origin in other.spans:
+            self._span(count, origin)
+
+    def split(self, size: int) -> Iterator[Points]:
+        """Cut into pieces of at most `size` points."""
+        if len(self) <= size:
+            yield self
+            return
+        for start in range(0, len(self), size):
+            end = start + size
+            piece = Points(self.steps[start:end], self.values[start:end], self.at_ns[start:end])
+            piece.spans = list(_cut_spans(self.spans, start, end))
+            yield piece
+
+    def part(self, fit: str) -> tuple[Points, Points]:
+        """Part into the points of a fit and the others."""
+        theirs, others = Points(), Points()
+        start = 0
+        for count, origin in self.spans:
+            into, end = theirs if origin[2] == fit else others, start + count
+            into.extend(
+                Points(
+                    self.steps[start:end],
+                    self.values[start:end],
+                    self.at_ns[start:end],
+                    [(count, origin)],
+                )
+            )
+            start = end
+        return theirs, others
+
+    def _span(self, count: int, origin: Origin) -> None:
+        if self.spans and self.spans[-1][1] == origin:
+            self.spans[-1] = (self.spans[-1][0] + count, origin)
+        else:
+            self.spans.append((count, origin))
+
+
+def _cut_spans(
+    spans: Iterable[tuple[int, Origin]], start: int, end: int
+) -> Iterator[tuple[int, Origin]]:
+    at = 0
+    for count, origin in spans:
+        inside = min(end, at + count) - max(start, at)
+        if inside > 0:
+            yield inside, origin
+        at += count
+
+
+def pack(points: Points) -> bytes:
+    """Write steps, values and times as one compressed block."""
+    columns = (_shuffled(points.steps), _shuffled(points.values), _shuffled(points.at_ns))
+    return zlib.compress(b"".join(columns), 1)
+
+
+def unpack(data: bytes, spans: Sequence[Sequence[object]]) -> Points:
+    """Read what `pack` wrote; `spans` is ``[[count, execution, binding, fit], …]``."""
+    raw = zlib.decompress(data)
+    size = len(raw) // 3
+    columns = [_unshuffled(raw[i * size : (i + 1) * size]) for i in range(3)]
+    points = Points()
+    points.steps.frombytes(columns[0])
+    points.values.frombytes(columns[1])
+    points.at_ns.frombytes(columns[2])
+    if sys.byteorder == "big":
+        for column in (points.steps, points.values, points.at_ns):
+            column.byteswap()
+    points.spans = [(int(str(s[0])), (_text(s[1]), str(s[2]), _text(s[3]))) for s in spans]
+    return points
+
+
+def spans_as_json(points: Points) -> list[list[object]]:
+    """Give the spans in the form that `unpack` takes."""
+    return [[count, *origin] for count, origin in points.spans]
+
+
+def chunks_to_merge(counts: Sequence[int], added: int) -> int:
+    """Say how many of the last chunks are to be rewritten together with new points.
+
+    Parameters
+    ----------
+    counts
+        Sizes of the chunks there are, in order.
+    added
+        Number of new points.
+
+    Returns
+    -------
+    int
+        0 while fewer than three small chunks of the new one's magnitude stand before it, so
+        that each point is rewritten once per factor of four.
+
+    Examples
+    --------
+    >>> chunks_to_merge([4000, 10, 10], 10), chunks_to_merge([4000, 10, 10, 10], 10)
+    (0, 3)
+    """
+    taken, total = 0, added
+    while True:
+        level = total.bit_length() // 2
+        rest = counts[: len(counts) - taken]
+        alike = 0
+        for count in reversed(rest):
+            if count >= _FULL or count.bit_length() // 2 > level:
+                break
+            alike += 1
+        if alike < 3 or total >= _FULL:  # noqa: PLR2004 - with the new one they are four
+            return taken
+        taken += alike
+        total += sum(rest[-alike:])
+
+
+def _shuffled(column: array[int] | array[float]) -> bytes:
+    raw = column.tobytes()
+    if sys.byteorder == "big":
+        swapped = array(column.typecode, raw)
+        swapped.byteswap()
+        raw = swapped.tobytes()
+    return b"".join(raw[i::_WIDTH] for i in range(_WIDTH))
+
+
+def _unshuffled(raw: bytes) -> bytes:
+    count = len(raw) // _WIDTH
+    out = bytearray(len(raw))
+    for i in range(_WIDTH):
+        out[i::_WIDTH] = raw[i * count : (i + 1) * count]
+    return bytes(out)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,325 @@
+"""What libraries tell of themselves: fits, predictions, metrics -> events of the right run.
+
+Nothing here knows a library; patches in `autolog` translate their calls into these terms.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from mlops_nb.model import MetricLogged, ModelFitted
+from mlops_nb.tracking.bindings import Bound, Provenance
+from mlops_nb.tracking.fits import CHILDREN_LIMIT, FitGeneration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mlops_nb.model import Binding, Json
+    from mlops_nb.tracking.fits import DataSeen, FitSeen
+    from mlops_nb.tracking.runs import LiveRun
+    from mlops_nb.tracking.tracker import Tracker
+
+INPUTS_LIMIT = 8
+"""Inputs of predictions that are fingerprinted, per fit and cell."""
+
+SET_SUFFIXES = ("test", "val", "valid", "dev")
+"""Endings of names that tell the set a metric was computed on."""
+
+
+class Dataflow(Protocol):
+    """Values reachable from the statement that called, nearest first (see `autolog.callers`)."""
+
+    def levels(self) -> Iterable[Iterable[object]]:
+        """Give the values of each level."""
+
+
+class Evidence:
+    """Feeds a tracker from what libraries tell.
+
+    Parameters
+    ----------
+    tracker
+        Holds the runs.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.provenance = Provenance()
+        self._fits_in_cell: tuple[str | None, list[FitGeneration]] = (None, [])
+        self._predicted: tuple[str | None, list[FitGeneration]] = (None, [])
+        self._keys_in_cell: tuple[str | None, dict[tuple[str, str], list[object]]] = (None, {})
+
+    # --- fits ---------------------------------------------------------------------------------
+
+    def fit_started(self, estimator: object, seen: FitSeen) -> FitGeneration | None:
+        """A model begins to fit: bear, adopt or continue a run; None where none was asked for."""
+        tracker = self.tracker
+        with tracker.lock:
+            if not tracker.is_automatic and tracker.explicit_run() is None:
+                return None
+            before = self.provenance.generation_of(estimator) if seen.continues else None
+            generation = FitGeneration(
+                id=os.urandom(6).hex(),
+                run=None,  # type: ignore[arg-type]  # placed below
+                seen=seen,
+                started_ns=time.time_ns(),
+                execution=tracker.execution,
+            )
+            if before is not None:
+                generation.run, generation.row = before.run, before.row
+                generation.inputs_seen = before.inputs_seen
+            else:
+                generation.run = self._place(generation)
+                generation.run.fits.append(generation)
+            self._cell_fits().append(generation)
+            self._write_fit(generation)
+            return generation
+
+    def _cell_fits(self) -> list[FitGeneration]:
+        execution = self.tracker.execution
+        if self._fits_in_cell[0] != execution or execution is None:
+            self._fits_in_cell = (execution, [])
+        return self._fits_in_cell[1]
+
+    def _place(self, generation: FitGeneration) -> LiveRun:
+        tracker = self.tracker
+        container = tracker.explicit_run()
+        if container is not None:
+            return self._place_in(container, generation)
+        run = tracker.automatic
+        earlier = self._cell_fits()
+        if run is not None and run.is_open:
+            if run.born_by == "log" and (earlier or not run.holds_fits):
+                return self._place_in(run, generation)
+            if earlier:
+                parent = tracker.make_parent(run) if not run.children else run
+                return self._new_child(parent, generation)
+        return tracker.bear("fit", generation.seen.name)
+
+    def _place_in(self, container: LiveRun, generation: FitGeneration) -> LiveRun:
+        if not container.holds_fits:
+            return container
+        if container.fits:
+            self.tracker.first_child(container)
+        return self._new_child(container, generation)
+
+    def _new_child(self, parent: LiveRun, generation: FitGeneration) -> LiveRun:
+        tracker = self.tracker
+        last = parent.newest_child
+        if last is not None:
+            tracker.end(last)
+        if len(parent.children) < CHILDREN_LIMIT:
+            name = generation.seen.name
+            return tracker.start(kind="child", born_by="fit", default_name=name, parent=parent)
+        generation.row = {"fit": len(parent.children) + len(parent.fit_rows) + 1}
+        parent.fit_rows.append(generation.row)
+        return parent
+
+    def _write_fit(self, generation: FitGeneration) -> None:
+        run, seen, tracker = generation.run, generation.seen, self.tracker
+        generation.train_digests = {
+            d.fingerprint.digest for d in seen.data if d.fingerprint.digest
+        }
+        if generation.row is not None:
+            generation.row.update({"estimator": seen.class_path.rpartition(".")[2]})
+            generation.row.update({key: seen.params[key] for key in seen.changed})
+            return
+        # Changed-from-default ones first: that is the order people want to read them in.
+        for key in sorted(
+            seen.params, key=lambda key: (key != "estimator", key not in seen.changed)
+        ):
+            is_default = key not in seen.changed and key != "estimator"
+            value = seen.params[key]
+            tracker.put_param(run, key, value, is_default=is_default, fit=generation.id)
+        for item in seen.data:
+            tracker.put_data(run, item.name, item.role, item.fingerprint, fit=generation.id)
+
+    def fit_ended(
+        self,
+        estimator: object,
+        generation: FitGeneration,
+        *,
+        parts: Iterable[object] = (),
+        metrics: Mapping[str, float] | None = None,
+        tables: Mapping[str, Sequence[Mapping[str, Json]]] | None = None,
+        params: Mapping[str, Json] | None = None,
+        is_model: bool = True,
+    ) -> None:
+        """A model has been fitted: bind it and its parts, write what the fit itself gave."""
+        tracker = self.tracker
+        with tracker.lock:
+            self.provenance.add_estimator(estimator, generation)
+            for part in parts:
+                self.provenance.add_estimator(part, generation)
+            run = generation.run
+            duration_s = (time.time_ns() - generation.started_ns) / 1e9
+            if generation.row is None:
+                self._write_model(generation, duration_s if is_model else None)
+            else:
+                generation.row["fit_s"] = duration_s
+            for key, value in (params or {}).items():
+                tracker.put_param(run, key, value, fit=generation.id)
+            for key, number in (metrics or {}).items():
+                self._write_metric(generation, key, number, "object")
+            for name, rows in (tables or {}).items():
+                tracker.put_table(run, name, rows, fit=generation.id)
+            run.failure = None if run.failure and run.failure.get("fit") else run.failure
+            tracker.touch(run)
+
+    def _write_model(self, generation: FitGeneration, duration_s: float | None) -> None:
+        if duration_s is None:
+            return
+        event = ModelFitted(
+            run=generation.run.id,
+            fit=generation.id,
+            name=generation.seen.name,
+            class_name=generation.seen.class_path,
+            at_ns=time.time_ns(),
+            duration_s=duration_s,
+            execution=self.tracker.execution,
+        )
+        self.tracker.sink.append(event)
+
+    def fit_failed(self, generation: FitGeneration, error: BaseException) -> None:
+        """A fit raised; its run fails when it ends, unless a later fit of it succeeds."""
+        with self.tracker.lock:
+            generation.has_failed = True
+            described = {**self.tracker.describe(error), "fit": generation.id}
+            if generation.row is not None:
+                generation.row["error"] = f"{described['type']}: {described['message']}"
+                return
+            generation.run.failure = described
+            self.tracker.touch(generation.run)
+
+    # --- predictions --------------------------------------------------------------------------
+
+    def generation_of(self, estimator: object) -> FitGeneration | None:
+        """The fit that an estimator carries, itself or as a part of another."""
+        return self.provenance.generation_of(estimator)
+
+    def wants_input(self, generation: FitGeneration) -> bool:
+        """Whether one more input of a prediction should be fingerprinted."""
+        return generation.row is None and (
+            generation.predicted_in != self.tracker.execution
+            or generation.inputs_seen < INPUTS_LIMIT
+        )
+
+    def predicted(
+        self,
+        generation: FitGeneration,
+        result: object,
+        data: Sequence[DataSeen] = (),
+    ) -> None:
+        """A model predicted: remember whose the result is, and on what."""
+        with self.tracker.lock:
+            if generation.predicted_in != self.tracker.execution:
+                generation.predicted_in, generation.inputs_seen = self.tracker.execution, 0
+            generation.inputs_seen += 1
+            predicted = self._predicted_now()
+            if generation not in predicted:
+                predicted.append(generation)
+            digests = {item.fingerprint.digest for item in data} - {""}
+            if result is not None:
+                on_training_data = bool(digests & generation.train_digests)
+                self.provenance.add_prediction(
+                    result, generation, on_training_data=on_training_data
+                )
+            for item in data:
+                if item.fingerprint.digest not in generation.train_digests:
+                    run, fingerprint = generation.run, item.fingerprint
+                    self.tracker.put_data(
+                        run, item.name, item.role, fingerprint, fit=generation.id
+                    )
+            self.tracker.add_to_body(generation.run, self.tracker.execution)
+
+    def _predicted_now(self) -> list[FitGeneration]:
+        execution = self.tracker.execution
+        if self._predicted[0] != execution or execution is None:
+            self._predicted = (execution, [])
+        return self._predicted[1]
+
+    # --- metrics ------------------------------------------------------------------------------
+
+    def bind(
+        self, values: Sequence[object], truths: Sequence[object], dataflow: Dataflow
+    ) -> Bound | None:
+        """Find the fit a metric belongs to; None where there is no run at all."""
+        found = self.provenance.bind(values, truths) or self.provenance.bind_names(
+            dataflow.levels()
+        )
+        if found is not None:
+            return found
+        recent = self._predicted_now()
+        if len(recent) == 1:
+            return Bound("recent", (recent[0],))
+        return None if self.tracker.current() is None else Bound("current", ())
+
+    def metric_seen(
+        self,
+        key: str,
+        value: float,
+        bound: Bound,
+        *,
+        data_digest: object = None,
+    ) -> None:
+        """Write one number that a metric function gave."""
+        with self.tracker.lock:
+            if bound.rule == "relation":
+                self._write_relation(key, value, bound)
+                return
+            if not bound.generations:
+                run = self.tracker.current()
+                if run is not None:
+                    self._write_plain(
+                        run, self._distinct(run, key, data_digest), value, bound.rule
+                    )
+                return
+            (generation,) = bound.generations
+            distinct = self._distinct(generation.run, key, (data_digest, generation.id))
+            self._write_metric(generation, distinct, value, bound.rule)
+
+    def table_seen(self, key: str, rows: Sequence[Mapping[str, Json]], bound: Bound) -> None:
+        """Write a matrix, report or curve that a metric function gave."""
+        with self.tracker.lock:
+            generation = bound.generations[0] if bound.generations else None
+            run = generation.run if generation is not None else self.tracker.current()
+            if run is not None and (generation is None or generation.row is None):
+                fit = generation.id if generation is not None else None
+                self.tracker.put_table(run, key, rows, fit=fit)
+
+    def _distinct(self, run: LiveRun, key: str, data: object) -> str:
+        """Name the second data set of one cell ``key.2``; the same data again keeps the key."""
+        execution = self.tracker.execution
+        if self._keys_in_cell[0] != execution:
+            self._keys_in_cell = (execution, {})
+        seen = self._keys_in_cell[1].setdefault((run.id, key), [])
+        if data not in seen:
+            seen.append(data)
+        number = seen.index(data) + 1
+        return key if number == 1 else f"{key}.{number}"
+
+    def _write_metric(
+        self, generation: FitGeneration, key: str, value: float, rule: Binding
+    ) -> None:
+        if generation.row is not None:
+            generation.row[key] = value
+            return
+        event = self._event(generation.run, key, value, rule)
+        self.tracker.put_metric(generation.run, replace(event, fit=generation.id))
+
+    def _write_plain(self, run: LiveRun, key: str, value: float, rule: Binding) -> None:
+        self.tracker.put_metric(run, self._event(run, key, value, rule))
+
+    def _write_relation(self, key: str, value: float, bound: Bound) -> None:
+        runs = [generation.run for generation in bound.generations]
+        run = runs[0].parent or self.tracker.explicit_run() or runs[-1]
+        event = self._event(run, key, value, "relation")
+        detail = {"between": [between.id for between in runs]}
+        self.tracker.put_metric(run, replace(event, detail=detail))
+
+    def _event(self, run: LiveRun, key: str, value: float, rule: Binding) -> MetricLogged:
+        at_ns, execution = time.time_ns(), self.tracker.execution
+        return MetricLogged(run.id, key, value, None, at_ns, execution, rule)

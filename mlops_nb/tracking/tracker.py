@@ -1,0 +1,647 @@
+"""Runs of one session: when they begin, what is logged to them, when they end.
+
+Everything here happens inside a user's cell, so nothing waits: an event is one append to the
+spool. The state kept is what is needed to decide where the next piece of evidence belongs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Protocol
+
+from mlops_nb.model import (
+    ArtifactLogged,
+    DataUse,
+    DataUsed,
+    FitMoved,
+    MetricLogged,
+    ModelFitted,
+    ParamLogged,
+    RunChanged,
+    RunExecuted,
+    RunStarted,
+    TagSet,
+    new_run_id,
+)
+from mlops_nb.redact import redact
+from mlops_nb.tracking.runs import LiveRun
+from mlops_nb.tracking.values import as_json, encode_table, encode_value, figure_png, guess_mime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from mlops_nb.model import Binding, Event, ExecutionEnded, Fingerprint, Json, RunKind, RunStatus
+    from mlops_nb.source import CellNames
+
+    BornBy = Literal["fit", "log", "user"]
+
+
+class Cell(Protocol):
+    """What tracking needs to know of a cell that runs (see `capture.LiveExecution`)."""
+
+    @property
+    def id(self) -> str:
+        """Execution id."""
+
+    @property
+    def order(self) -> int:
+        """Position in the session, from 1."""
+
+    @property
+    def cell_id(self) -> str | None:
+        """Id of the cell in the notebook."""
+
+    @property
+    def parent(self) -> Cell | None:
+        """The execution this one runs inside of."""
+
+    @property
+    def names(self) -> CellNames:
+        """What its source reads, binds and calls."""
+
+
+class Sink(Protocol):
+    """Where events go: `mlops_nb.store.spool.Spool`."""
+
+    def append(self, event: Event) -> None:
+        """Take one event."""
+
+    def append_metric(
+        self,
+        run: str,
+        key: str,
+        value: float,
+        step: int | None,
+        at_ns: int,
+        execution: str | None,
+        binding: Binding,
+        fit: str | None,
+    ) -> None:
+        """Take one value of a metric, as fast as can be."""
+
+    def stage(self, path: str | Path) -> str | None:
+        """Copy a file beside the spool."""
+
+
+class Tracker:
+    """The runs of one session.
+
+    Parameters
+    ----------
+    sink
+        Takes the events.
+    session
+        The session's id.
+    experiment, environment
+        Written to every run.
+    on_birth
+        Called with each new run (the session adds git state, off the user's thread).
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        session: str | None,
+        *,
+        experiment: str = "",
+        environment: str | None = None,
+        on_birth: Callable[[LiveRun], None] | None = None,
+    ) -> None:
+        self.sink = sink
+        self.session = session
+        self.experiment = experiment
+        self.environment = environment
+        self.notebook: str | None = None
+        self.next_name: str | None = None
+        self.next_tags: dict[str, str] = {}
+        self.param_names: tuple[str, ...] = ()
+        self.is_automatic = False
+        self.batch: LiveRun | None = None
+        self.automatic: LiveRun | None = None
+        self.lock = threading.RLock()
+        self.changed: dict[str, LiveRun] = {}
+        self._on_birth = on_birth
+        self._open: list[LiveRun] = []
+        self._context: ContextVar[LiveRun | None] = ContextVar("mlops_nb_run", default=None)
+        self._cells: list[Cell] = []
+        self._target: tuple[LiveRun, str | None, LiveRun | None] | None = None
+
+    # --- where we are -------------------------------------------------------------------------
+
+    @property
+    def cell(self) -> Cell | None:
+        """The outermost cell that runs now, None between cells."""
+        return self._cells[0] if self._cells else None
+
+    @property
+    def execution(self) -> str | None:
+        """Id of the outermost cell that runs now."""
+        return self._cells[0].id if self._cells else None
+
+    def explicit_run(self) -> LiveRun | None:
+        """The innermost run that the user opened, or the batch run."""
+        run = self._context.get()
+        if run is not None and run.is_open:
+            return run
+        return self._open[-1] if self._open else self.batch
+
+    def current(self) -> LiveRun | None:
+        """The run that evidence without another rule belongs to."""
+        run = self.explicit_run() or self.automatic
+        return None if run is None else run.newest_child or run
+
+    # --- beginning and ending -----------------------------------------------------------------
+
+    def start(
+        self,
+        name: str | None = None,
+        *,
+        kind: RunKind = "interactive",
+        born_by: BornBy = "user",
+        default_name: str = "run",
+        parent: LiveRun | None = None,
+        tags: Mapping[str, str] | None = None,
+        started_ns: int | None = None,
+        group: str | None = None,
+        run_id: str | None = None,
+    ) -> LiveRun:
+        """Begin a run; `name` (else `next_name`) names it and its group."""
+        with self.lock:
+            given = name or (None if parent else self.next_name)
+            run = LiveRun(
+                self,
+                run_id or new_run_id(),
+                name=redact(given or default_name),
+                kind=kind,
+                group="" if parent else (group or redact(given or "") or self._group_key()),
+                born_by=born_by,
+                started_ns=started_ns or time.time_ns(),
+                execution=self.execution,
+                parent=parent,
+                child=len(parent.children) + 1 if parent else None,
+            )
+            run.environment = self.environment
+            if parent is not None:
+                parent.children.append(run)
+            inherited = self.next_tags if parent is None else {}
+            self._announce(run, {**inherited, **(tags or {})})
+            return run
+
+    def _announce(self, run: LiveRun, tags: Mapping[str, str]) -> None:
+        parent = run.parent
+        event = RunStarted(
+            id=run.id,
+            at_ns=run.started_ns,
+            name=run.name,
+            kind=run.kind,
+            session=self.session,
+            experiment=self.experiment,
+            group=run.group,
+            parent=parent.id if parent else None,
+            child=run.child,
+            notebook=self.notebook,
+            environment=self.environment,
+            execution=run.execution,
+        )
+        self.sink.append(event)
+        for key, value in tags.items():
+            self.set_tag(key, value, run=run)
+        self._target = None
+        self.touch(run)
+        if self._on_birth is not None and parent is None:
+            self._on_birth(run)
+
+    def bear(self, born_by: BornBy, default_name: str) -> LiveRun:
+        """Begin an automatic run; the one before it is finished by that."""
+        with self.lock:
+            if self.automatic is not None:
+                self.end(self.automatic)
+            self.automatic = self.start(born_by=born_by, default_name=default_name)
+            return self.automatic
+
+    def make_parent(self, first: LiveRun) -> LiveRun:
+        """Put a parent above a run that a fit bore; the run becomes its first child."""
+        with self.lock:
+            parent = LiveRun(
+                self,
+                new_run_id(),
+                name=self.next_name or self._notebook_stem() or "fits",
+                kind="interactive",
+                group=first.group,
+                born_by="fit",
+                started_ns=first.started_ns,
+                execution=first.execution,
+            )
+            first.parent, first.child, first.kind = parent, 1, "child"
+            parent.children.append(first)
+            self._announce(parent, self.next_tags)
+            changes = {"parent": parent.id, "child": 1, "kind": "child"}
+            self.sink.append(RunChanged(first.id, time.time_ns(), changes))
+            if self.automatic is first:
+                self.automatic = parent
+            return parent
+
+    def first_child(self, container: LiveRun) -> LiveRun:
+        """Give a run that holds one fit a first child with that fit's evidence."""
+        with self.lock:
+            (generation,) = container.fits
+            child = self.start(
+                kind="child",
+                born_by="fit",
+                default_name=generation.seen.name,
+                parent=container,
+                started_ns=generation.started_ns,
+            )
+            child.execution = generation.execution
+            self.sink.append(FitMoved(container.id, child.id, generation.id))
+            if generation.execution is not None:
+                self.sink.append(RunExecuted(child.id, generation.execution, "body"))
+            generation.run = child
+            child.fits, container.fits = [generation], []
+            child.params = {
+                k: v for k, v in container.params.items() if k in generation.seen.params
+            }
+            for key in child.params:
+                del container.params[key]
+            moved = [key for key, use in container.data.items() if use.fit == generation.id]
+            child.data = {key: container.data.pop(key) for key in moved}
+            child.defaults = container.defaults & set(child.params)
+            return child
+
+    def end(
+        self,
+        run: LiveRun,
+        *,
+        status: RunStatus | None = None,
+        error: Mapping[str, Json] | None = None,
+        at_ns: int | None = None,
+    ) -> None:
+        """End a run and its children; without a status its evidence decides."""
+        with self.lock:
+            if not run.is_open:
+                return
+            for child in run.children:
+                self.end(child, at_ns=at_ns)
+            run.failure = error or run.failure
+            run.status = status or ("failed" if run.failure else "finished")
+            last = run.ended_ns if run.is_automatic and run.execution != self.execution else None
+            run.ended_ns = at_ns or last or time.time_ns()
+            changes: dict[str, Json] = {"status": run.status, "ended_at_ns": run.ended_ns}
+            if run.failure:
+                changes["error"] = dict(run.failure)
+            if run.fit_rows:
+                self.log_table(run.fit_rows, name="fits", run=run)
+            self.sink.append(RunChanged(run.id, time.time_ns(), changes))
+            self._target = None
+            self.touch(run)
+            self._forget(run)
+
+    def _forget(self, run: LiveRun) -> None:
+        if run in self._open:
+            self._open.remove(run)
+        if run is self.batch:
+            self.batch = None
+
+    def open(self, name: str | None, *, kind: RunKind, tags: Mapping[str, str]) -> LiveRun:
+        """Open a run by the user's word; an unended one of the same cell is superseded."""
+        with self.lock:
+            group = redact(name or "") or self._group_key()
+            for run in [r for r in self._open if r.key == group and r.execution != self.execution]:
+                self.end(run, status="superseded")
+            parent = self.explicit_run()
+            default_name = self._notebook_stem() or "run"
+            run = self.start(
+                name, kind=kind, tags=tags, group=group, default_name=default_name, parent=parent
+            )
+            run.key = group
+            self._open.append(run)
+            return run
+
+    def enter(self, run: LiveRun) -> None:
+        """Make `run` the current one of this context."""
+        self._context.set(run)
+        self._target = None
+
+    def leave(self, run: LiveRun, error: BaseException | None) -> None:
+        """Leave a context entered by `enter` and end the run by how it was left."""
+        self._context.set(run.parent if run.parent in self._open else None)
+        if error is None:
+            self.end(run, status="finished")
+            return
+        status: RunStatus = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self.end(run, status=status, error=self.describe(error))
+
+    def describe(self, error: BaseException) -> dict[str, Json]:
+        """Say what an exception was, as stored with a run."""
+        message = redact(str(error))[:2000]
+        return {"type": type(error).__name__, "message": message, "execution": self.execution}
+
+    def end_all(self) -> None:
+        """End what is open, in good order: at ``--off`` or at a clean exit of the kernel."""
+        with self.lock:
+            for run in reversed(list(self._open)):
+                self.end(run, status="interrupted")
+            if self.batch is not None:
+                self.end(self.batch)
+            if self.automatic is not None:
+                self.end(self.automatic)
+            self.automatic = None
+
+    # --- cells --------------------------------------------------------------------------------
+
+    def execution_started(self, cell: Cell) -> None:
+        """A cell begins."""
+        with self.lock:
+            self._cells.append(cell)
+            self._target = None
+
+    def execution_ended(self, cell: Cell, event: ExecutionEnded) -> list[LiveRun]:
+        """A cell has ended; give the runs it bore or changed (empty inside another cell)."""
+        with self.lock:
+            if cell in self._cells:
+                self._cells.remove(cell)
+            self._target = None
+            if self._cells:
+                return []
+            for run in self._running():
+                self._count_cell(run, cell, event)
+            changed = [run for run in self.changed.values() if run.parent is None]
+            self.changed = {}
+            return changed
+
+    def _running(self) -> list[LiveRun]:
+        held = [*self._open, self.batch, self.automatic]
+        runs = [run for run in held if run is not None and run.is_open]
+        return [*dict.fromkeys([*runs, *(r for r in self.changed.values() if r not in runs)])]
+
+    def _count_cell(self, run: LiveRun, cell: Cell, event: ExecutionEnded) -> None:
+        began_ns = event.at_ns - round(event.duration_s * 1e9)
+        self.add_to_body(run, cell.id)
+        if not run.is_open and run.execution != cell.id:
+            return
+        if run.is_open:
+            run.busy_ns += event.at_ns - max(began_ns, run.started_ns)
+            run.ended_ns = event.at_ns
+        if event.error is not None and run.execution == cell.id and run.is_automatic:
+            run.failure = {**event.error, "execution": cell.id}
+            run.failure.pop("traceback", None)
+        for child in run.children:
+            child.failure = child.failure or (run.failure if child.is_open else None)
+            self.end(child, at_ns=event.at_ns if child.is_open else None)
+        if run.kind == "batch":
+            failure = event.error and {**event.error, "execution": cell.id}
+            run.failure = failure or None
+        self.sink.append(RunChanged(run.id, event.at_ns, {"busy_s": run.busy_ns / 1e9}))
+
+    def add_to_body(self, run: LiveRun, execution: str | None) -> None:
+        """Note that a run needs an execution because evidence came from it."""
+        if execution is not None and execution not in run.body:
+            run.body.append(execution)
+            self.sink.append(RunExecuted(run.id, execution, "body"))
+
+    def touch(self, run: LiveRun) -> None:
+        """Note that this cell changed a run (and so the ones above it)."""
+        above: LiveRun | None = run
+        while above is not None:
+            self.changed[above.id] = above
+            self.add_to_body(above, self.execution)
+            above = above.parent
+
+    # --- logging ------------------------------------------------------------------------------
+
+    def log_target(self) -> LiveRun:
+        """The run that a logging call without a run goes to; bears one if need be."""
+        run = self.explicit_run()
+        if run is None:
+            run = self.automatic
+            if run is None or not run.is_open or self._logs_anew(run):
+                run = self.bear("log", self._notebook_stem() or "run")
+            if self.execution is not None:
+                run.log_cells[self._cell_key()] = self.execution
+        return run.newest_child or run
+
+    def _logs_anew(self, run: LiveRun) -> bool:
+        earlier = run.log_cells.get(self._cell_key())
+        return not run.fits and not run.children and earlier not in {None, self.execution}
+
+    def log_metric(
+        self, key: str, value: float, step: int | None = None, *, run: LiveRun | None = None
+    ) -> None:
+        """Log one value of a metric."""
+        if run is None:
+            # A logging loop comes here often: the target is worked out once a cell.
+            target = self._target
+            if target is None or self._context.get() is not target[2]:
+                target = self._aim()
+            run, execution, _ = target
+        else:
+            execution = self.execution
+            if run.id not in self.changed:
+                self.touch(run)
+        number = value if type(value) is float else float(value)
+        self.sink.append_metric(
+            run.id, key, number, step, time.time_ns(), execution, "explicit", None
+        )
+        run.remember(key, number)
+
+    def _aim(self) -> tuple[LiveRun, str | None, LiveRun | None]:
+        with self.lock:
+            run = self.log_target()
+            self.touch(run)
+            self._target = run, self.execution, self._context.get()
+            return self._target
+
+    def log_param(self, key: str, value: object, *, run: LiveRun | None = None) -> None:
+        """Log a parameter by the user's word."""
+        with self.lock:
+            run = run or self.log_target()
+            self.put_param(run, str(key), as_json(value))
+
+    def put_param(
+        self,
+        run: LiveRun,
+        key: str,
+        value: Json,
+        *,
+        is_default: bool = False,
+        fit: str | None = None,
+    ) -> None:
+        """Write a parameter; unchanged ones are not written again."""
+        if isinstance(value, str):
+            value = redact(value)
+        if key in run.params and run.params[key] == value and type(run.params[key]) is type(value):
+            return
+        run.params[key] = value
+        if is_default:
+            run.defaults.add(key)
+        event = ParamLogged(run.id, key, value, time.time_ns(), self.execution, is_default, fit)
+        self.sink.append(event)
+        self.touch(run)
+
+    def put_metric(self, run: LiveRun, event: MetricLogged) -> None:
+        """Write a metric that evidence gave."""
+        self.sink.append(event)
+        run.remember(event.key, event.value)
+        self.touch(run)
+
+    def put_data(
+        self,
+        run: LiveRun,
+        name: str,
+        role: str,
+        fingerprint: Fingerprint,
+        *,
+        fit: str | None = None,
+    ) -> None:
+        """Write which value went into a run."""
+        before = run.data.get((role, name))
+        if before is not None and fingerprint.digest and before.digest == fingerprint.digest:
+            return
+        shape = fingerprint.shape
+        use = DataUse(
+            name=name,
+            role=role,
+            kind=fingerprint.kind,
+            digest=fingerprint.digest,
+            assurance=fingerprint.assurance,
+            rows=fingerprint.rows,
+            columns=len(fingerprint.columns) or (shape[1] if len(shape) > 1 else None),
+            schema_digest=fingerprint.schema_digest,
+            column_digests={key: column.digest for key, column in fingerprint.columns.items()},
+            execution=self.execution,
+            fit=fit,
+        )
+        run.data[role, name] = use
+        facts = {field.name: getattr(use, field.name) for field in fields(use)}
+        self.sink.append(DataUsed(run=run.id, at_ns=time.time_ns(), **facts))
+        self.touch(run)
+
+    def put_model(self, run: LiveRun, name: str, model: object) -> None:
+        """Write that a run holds a model, by the user's word."""
+        kind = type(model)
+        class_name = f"{kind.__module__}.{kind.__qualname__}"
+        at_ns, execution = time.time_ns(), self.execution
+        self.sink.append(
+            ModelFitted(run.id, new_run_id(), name, class_name, at_ns, None, execution)
+        )
+        self.touch(run)
+
+    def log(
+        self, data: Mapping[str, object], *, step: int | None = None, run: LiveRun | None = None
+    ) -> None:
+        """Log a mapping: numbers as metrics, figures and tables as artifacts, else parameters."""
+        with self.lock:
+            run = run or self.log_target()
+            for key, value in data.items():
+                encoded = encode_value(value)
+                if encoded.metric is not None:
+                    self.log_metric(str(key), encoded.metric, step, run=run)
+                elif encoded.artifact is not None:
+                    kind, mime, content = encoded.artifact
+                    self._put_artifact(run, str(key), kind, mime, data=content)
+                else:
+                    self.put_param(run, str(key), encoded.param)
+
+    def set_tag(self, key: str, value: str | None, *, run: LiveRun | None = None) -> None:
+        """Set a tag, or remove it with None."""
+        with self.lock:
+            run = run or self.log_target()
+            text = None if value is None else redact(str(value))
+            self.sink.append(TagSet(run.id, str(key), text, time.time_ns()))
+            self.touch(run)
+
+    def log_artifact(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        kind: str = "file",
+        run: LiveRun | None = None,
+    ) -> None:
+        """Keep a copy of a file as it is now.
+
+        Raises
+        ------
+        FileNotFoundError, IsADirectoryError
+            There is no such file.
+        """
+        from pathlib import Path as FilePath
+
+        file = FilePath(path)
+        staged = self.sink.stage(file)
+        with self.lock:
+            run = run or self.log_target()
+            mime = guess_mime(file.name)
+            self._put_artifact(run, name or file.name, kind, mime, staged=staged)
+
+    def log_figure(
+        self, figure: object = None, *, name: str = "figure", run: LiveRun | None = None
+    ) -> None:
+        """Keep a matplotlib figure (the current one by default) as PNG."""
+        content = figure_png(figure)
+        with self.lock:
+            run = run or self.log_target()
+            self._put_artifact(run, name, "figure", "image/png", data=content)
+
+    def log_table(self, rows: object, *, name: str = "table", run: LiveRun | None = None) -> None:
+        """Keep a table: a DataFrame, or a sequence of mappings."""
+        content = encode_table(rows)
+        with self.lock:
+            run = run or self.log_target()
+            self._put_artifact(run, name, "table", "application/json", data=content)
+
+    def _put_artifact(
+        self,
+        run: LiveRun,
+        name: str,
+        kind: str,
+        mime: str,
+        *,
+        data: bytes | None = None,
+        staged: str | None = None,
+        fit: str | None = None,
+    ) -> None:
+        at_ns, execution = time.time_ns(), self.execution
+        event = ArtifactLogged(
+            run.id, redact(name), kind, mime, at_ns, data, staged, execution, fit
+        )
+        self.sink.append(event)
+        self.touch(run)
+
+    def put_table(
+        self, run: LiveRun, name: str, rows: Sequence[Mapping[str, Json]], *, fit: str | None
+    ) -> None:
+        """Write a table that evidence gave."""
+        content = encode_table(rows)
+        self._put_artifact(run, name, "table", "application/json", data=content, fit=fit)
+
+    # --- groups -------------------------------------------------------------------------------
+
+    def _cell_key(self) -> str:
+        cell = self.cell
+        if cell is None:
+            return ""
+        return cell.cell_id or _shape_digest(cell) or cell.id
+
+    def _group_key(self) -> str:
+        """(notebook, cell id) if there is one, else (notebook or session, shape of the cell)."""
+        where = self.notebook or self.session or ""
+        return f"{where}#{self._cell_key()}"
+
+    def _notebook_stem(self) -> str:
+        from pathlib import PurePath
+
+        return PurePath(self.notebook).stem if self.notebook else ""
+
+
+def _shape_digest(cell: Cell) -> str:
+    """Digest of the names a cell binds and calls: what stays when its numbers are edited."""
+    import xxhash
+
+    names = {*cell.names.binds, *cell.names.calls}
+    return xxhash.xxh3_64_hexdigest(",".join(sorted(names)).encode()) if names else ""
