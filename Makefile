@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 CHROMIUM := /usr/bin/chromium
 IPYTHON_FOLDER := build/ipython
+# Apart from the runs of whoever works here.
+DEMO_STORE := output/.mlops
 
 # An activated environment of the reader's own must not draw the installation to itself.
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
@@ -57,6 +59,9 @@ $(VENV_IPYTHON8)/ipython8.stamp: requirements/ipython8.txt pyproject.toml $(UV)
 	@test -x $(VENV_IPYTHON8)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_IPYTHON8)
 	$(call install,$(VENV_IPYTHON8),ipython8)
 
+.PHONY: $(VENV_IPYTHON8)
+$(VENV_IPYTHON8): $(VENV_IPYTHON8)/ipython8.stamp
+
 $(VENV_BENCH)/bench.stamp: requirements/bench.txt pyproject.toml $(UV)
 	@test -x $(VENV_BENCH)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_BENCH)
 	$(call install,$(VENV_BENCH),bench)
@@ -80,7 +85,12 @@ chromium:
 
 .PHONY: demo
 demo: $(VENV)/demo.stamp ## Run a real notebook, tracked, and see the comparison of what it tried
-	@$(BIN)/python notebooks/demo.py
+	@mkdir -p output
+	@$(BIN)/mlops-nb run notebooks/demo.ipynb --store $(DEMO_STORE) --output output/demo.ipynb
+	@echo
+	@$(BIN)/mlops-nb compare demo --store $(DEMO_STORE) --html output/comparison.html
+	@echo
+	@echo "Open output/comparison.html in a browser, or work in the notebook itself: make lab"
 
 .PHONY: lab
 lab: $(VENV)/test.stamp ## Open JupyterLab on the examples, the extension loaded in every kernel

@@ -23,6 +23,22 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
+def _default_config_file() -> Path:
+    return _user_folder("XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
+def _user_folder(variable: str, below_home: str) -> Path:
+    """Return this user's folder for us by the XDG rules, which ignore relative paths."""
+    given = os.environ.get(variable, "")
+    if Path(given).is_absolute():
+        return Path(given) / "mlops_nb"
+    try:
+        return Path.home() / below_home / "mlops_nb"
+    except RuntimeError:  # no HOME and no such user: containers with an arbitrary uid
+        owner = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir()) / f"mlops_nb-{owner}" / below_home
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a user, a project or a caller has chosen.
@@ -58,7 +74,7 @@ class Settings:
     image_cap_bytes: int = 5_000_000
     safe_stores: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=lambda: _user_folder("XDG_STATE_HOME", ".local/state"))
-    config_file: Path = field(default_factory=lambda: _default_config_file())
+    config_file: Path = field(default_factory=_default_config_file)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def source_of(self, name: str) -> str:
@@ -244,22 +260,3 @@ _CHECKS: Mapping[str, _Check] = {
 }
 # What says whom to trust, or where this user's own files go.
 _NEVER_BY_PROJECT = frozenset({"safe_stores", "state_dir"})
-
-
-# --- this user's folders ----------------------------------------------------------------------
-
-
-def _default_config_file() -> Path:
-    return _user_folder("XDG_CONFIG_HOME", ".config") / "config.toml"
-
-
-def _user_folder(variable: str, below_home: str) -> Path:
-    """Return this user's folder for us by the XDG rules, which ignore relative paths."""
-    given = os.environ.get(variable, "")
-    if os.path.isabs(given):
-        return Path(given) / "mlops_nb"
-    try:
-        return Path.home() / below_home / "mlops_nb"
-    except RuntimeError:  # no HOME and no such user: containers with an arbitrary uid
-        owner = os.getuid() if hasattr(os, "getuid") else "user"
-        return Path(tempfile.gettempdir()) / f"mlops_nb-{owner}" / below_home

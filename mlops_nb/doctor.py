@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,46 +10,14 @@ from mlops_nb import __version__
 from mlops_nb import session as sessions
 from mlops_nb.capture.guard import faults
 from mlops_nb.config import load_settings
+from mlops_nb.display.doctor import DiagnosisView, Finding
 from mlops_nb.errors import MlopsNbError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mlops_nb.model import Json
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of a check-up: is it well, what is it about, what was found, what to do."""
-
-    is_well: bool
-    subject: str
-    text: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The result of a check-up.
-
-    Attributes
-    ----------
-    findings
-        In the order in which they are read.
-    facts
-        The same as JSON, with the details.
-    """
-
-    findings: tuple[Finding, ...]
-    facts: Mapping[str, Json]
-
-    @property
-    def is_well(self) -> bool:
-        """Whether nothing needs attention."""
-        return all(finding.is_well for finding in self.findings)
-
-
-def examine(location: str | None = None) -> Diagnosis:
+def examine(location: str | None = None) -> DiagnosisView:
     """Look at tracking, notebook, store, spool and settings; changes nothing.
 
     Parameters
@@ -78,7 +45,7 @@ def examine(location: str | None = None) -> Diagnosis:
         {"well": f.is_well, "subject": f.subject, "text": f.text, "remedy": f.remedy}
         for f in findings
     ]
-    return Diagnosis(tuple(findings), facts)
+    return DiagnosisView(tuple(findings), facts)
 
 
 def _tracking() -> list[Finding]:
@@ -120,7 +87,7 @@ def _store(location: str | None) -> tuple[list[Finding], Json]:
     except MlopsNbError as error:
         return [Finding(is_well=False, subject="store", text=str(error))], None
     size = info["size_bytes"] / 1e6
-    runs = info["counts"]["runs"]
+    runs = info["runs"]
     text = f"{info['location']}, {runs} runs, {size:.1f} MB, schema {info['schema']}"
     findings = [Finding(is_well=True, subject="store", text=text)]
     if info.get("journal_mode") not in {None, "wal"}:

@@ -172,7 +172,19 @@ class StoreError(MlopsNbError):
         return f"{self.location}: {self.problem}. {self.remedy}"
 
 
-class StoreNotFound(StoreError, FileNotFoundError):
+class _StoreFileError(StoreError, OSError):
+    """A store error that is an `OSError` too, which takes its arguments for other things."""
+
+    def __init__(self, location: str, problem: str = "", remedy: str = "") -> None:
+        super().__init__(location, problem, remedy)
+        self.args = (location, problem, remedy)
+        self.errno, self.strerror, self.filename = None, problem or None, location
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, vars(self)
+
+
+class StoreNotFound(_StoreFileError, FileNotFoundError):
     """There is no store here yet, and none may be made."""
 
     def __str__(self) -> str:
@@ -186,7 +198,7 @@ class StoreTooNew(StoreError):
     """The store was written by a newer version of this package."""
 
     def __init__(self, location: str, written_by: str, schema: str, ours: str) -> None:
-        super().__init__(location, written_by, schema)
+        super().__init__(location, f"it was written by a newer version, {written_by}")
         self.args = (location, written_by, schema, ours)
         self.written_by, self.schema, self.ours = written_by, schema, ours
 
@@ -200,11 +212,11 @@ class StoreTooNew(StoreError):
         )
 
 
-class StoreUnwritable(StoreError, PermissionError):
+class StoreUnwritable(_StoreFileError, PermissionError):
     """The store's folder may not be written, or its disk is full."""
 
 
-class StoreNotOurs(StoreError, PermissionError):
+class StoreNotOurs(_StoreFileError, PermissionError):
     """The store belongs to another user and is not listed as safe."""
 
     def __str__(self) -> str:
@@ -294,7 +306,8 @@ class BadExpression(MlopsNbError, SyntaxError):
     """An expression given to a magic does not compile."""
 
     def __init__(self, expression: str, problem: str) -> None:
-        super().__init__(expression, problem)
+        super().__init__(problem)
+        self.args = (expression, problem)  # SyntaxError takes a second one for a place
         self.expression, self.problem = expression, problem
 
     def __str__(self) -> str:

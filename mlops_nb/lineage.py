@@ -102,27 +102,39 @@ def slice_of(executions: Sequence[Execution], body: Collection[str]) -> tuple[st
     >>> slice_of((), ())
     ()
     """
-    needed: set[str] = set(AMBIENT)
-    setup: list[str] = []
-    own = False
+    late: set[str] = set()
+    while True:
+        setup = _backwards(executions, body, late)
+        # A function reads its globals when it is called, so what it reads may be bound after it.
+        read_late = {
+            name
+            for execution in setup
+            if "def " in execution.source or "lambda" in execution.source
+            for name in execution.reads
+        }
+        if read_late <= late:
+            return tuple(execution.id for execution in setup)
+        late |= read_late
+
+
+def _backwards(
+    executions: Sequence[Execution], body: Collection[str], late: set[str]
+) -> list[Execution]:
+    needed: set[str] = {*AMBIENT, *late}
+    setup: list[Execution] = []
+    is_below = False
     for execution in reversed(executions):
         if execution.id in body:
-            own = True
+            is_below = True
             needed |= _reads(execution)
-        elif own and (reason := _gives(execution, needed)):
-            setup.append(execution.id)
-            needed -= reason.settled
-            needed |= _reads(execution)
-    return tuple(reversed(setup))
+        elif is_below and (given := _gives(execution, needed)) is not None:
+            setup.append(execution)
+            needed = (needed - given) | _reads(execution)
+    return setup[::-1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    settled: frozenset[str]
-
-
-def _gives(execution: Execution, needed: set[str]) -> _Given | None:
-    """What an execution gives of `needed`; None if nothing."""
+def _gives(execution: Execution, needed: set[str]) -> set[str] | None:
+    """What an execution settles of `needed`; None if it gives nothing of it."""
     if execution.status == "syntax":
         return None
     ambient = _pseudo_names(execution.source)
@@ -132,8 +144,7 @@ def _gives(execution: Execution, needed: set[str]) -> _Given | None:
     # A name is settled only by a rebinding that does not need its earlier value, and only if
     # nothing went wrong on the way.
     keeps = {*execution.reads, *execution.mutates, *ambient.writes}
-    settled = set(execution.binds) - keeps if execution.status == "ok" else set()
-    return _Given(frozenset(settled))
+    return set(execution.binds) - keeps if execution.status == "ok" else set()
 
 
 def _reads(execution: Execution) -> set[str]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from mlops_nb.display import ComparisonView, DoctorView, RunsView, RunView
+    from mlops_nb.display import ComparisonView, RunsView, RunView
+    from mlops_nb.display.doctor import DiagnosisView
     from mlops_nb.session import Session
 
 _CELL_MAGIC = re.compile(r"%%mlops_track(?![\w])(?P<line>[^\n]*)\n(?P<body>.*)", re.DOTALL)
@@ -108,7 +109,7 @@ class MlopsMagics(Magics):
         _configure(session, given)
         return None
 
-    def _status(self) -> DoctorView:
+    def _status(self) -> DiagnosisView:
         from mlops_nb.doctor import examine
 
         return examine()
@@ -158,7 +159,7 @@ class MlopsMagics(Magics):
             tracker.log_table(self._evaluate(given.table), name=given.table)
 
     # `$var` belongs to the expression here, so IPython must not expand it.
-    mlops_log._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]  # noqa: SLF001
+    mlops_log._ipython_magic_no_var_expand = True  # noqa: SLF001
 
     def _evaluate(self, text: str) -> object:
         try:
@@ -217,7 +218,7 @@ class MlopsMagics(Magics):
 
     @line_magic
     @one_line_errors
-    def mlops_doctor(self, line: str) -> DoctorView:  # noqa: ARG002  # the signature of a magic
+    def mlops_doctor(self, line: str) -> DiagnosisView:  # noqa: ARG002  # the signature of a magic
         """Say what is captured, by whom, and how store and spool are."""
         return self._status()
 

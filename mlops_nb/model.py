@@ -112,6 +112,10 @@ class Fingerprint:
         By name, in order; empty for values without columns.
     cost_ns
         CPU time that hashing took.
+    index
+        The row labels of a frame or series, one column a level.
+    chunks, chunk_rows
+        Of an array: the digest of each `chunk_rows` rows, in order.
     """
 
     kind: str
@@ -123,6 +127,9 @@ class Fingerprint:
     size_bytes: int = 0
     columns: Mapping[str, ColumnFingerprint] = field(default_factory=dict)
     cost_ns: int = 0
+    index: tuple[ColumnFingerprint, ...] = ()
+    chunks: tuple[str, ...] = ()
+    chunk_rows: int = 65_536
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ High precision: ordinary code comes back untouched. What is found is replaced by
 ``⟨secret:NAME⟩``, where NAME says where the value can come from when the cell runs again: the
 variable it was assigned to, or the usual name of that kind of token.
 
-A pattern is tried only where a text that all its matches hold is there, and begins with a
-literal, so that ordinary text costs a few substring searches.
+A pattern is tried only where a text that begins all its matches is there, so that ordinary text
+costs a few substring searches.
 """
 
 from __future__ import annotations
@@ -49,36 +49,51 @@ _TOKENS = tuple(
     )
     for beginning in beginnings
 )
+# One search for two characters spares those for all tokens that hold them.
+_HINTS = ("gh", "gl", "xox", "sk-", "k_", "AI", "AKI", "ASI", "ya", "py", "npm", "SG.", "dapi", "eyJ")
+_TOKENS_BY_HINT: dict[str, list[tuple[str, str, re.Pattern[str]]]] = {}
+for _token in _TOKENS:
+    _hint = next((hint for hint in _HINTS if hint in _token[1]), _token[1])
+    _TOKENS_BY_HINT.setdefault(_hint, []).append(_token)
 # The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
 _URL = re.compile(
     r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<password>[^\s:/@'\"<>{}$]{1,200})@"
 )
 
-_KEY_WORDS = r"(?:api|access|auth|private|account|client|encryption|master)[_-]?key"
-_SURE_WORDS = r"password|passwd|passphrase|secret|" + _KEY_WORDS
+_SURE_WORDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    *(
+        f"{kind}{between}key"
+        for kind in "access account api auth client encryption master private secret".split()
+        for between in ("_", "-", "")
+    ),
+)
 # These name other things too, so what they are given must look like a secret.
-_DOUBTFUL_WORDS = r"token|credential|credentials|pwd"
-_WORD_HINTS = ("passw", "passphrase", "secret", "key", "token", "credential", "pwd")
+_DOUBTFUL_WORDS = ("token", "credential", "credentials", "pwd")
+_WORDS_BY_HINT = {
+    hint: tuple(word for word in (*_SURE_WORDS, *_DOUBTFUL_WORDS) if hint in word)
+    for hint in ("passw", "passphrase", "secret", "key", "token", "credential", "pwd")
+}
 # ``api_key = "…"``, ``connect(password='…')``, ``{"token": "…"}``, ``setenv("TOKEN", "…")``.
-_ASSIGNED = re.compile(
-    rf"(?:(?P<sure>{_SURE_WORDS})|(?P<doubtful>{_DOUBTFUL_WORDS}))(?P<between>['\"]?\]?[ \t]{{0,4}}"
-    r"(?::[ \t]{0,4}str[ \t]{0,4}=|[=:,])[ \t]{0,4}[rb]?)"
-    r"(?P<quote>['\"])(?P<value>[^'\"\\\s{}<>$%]{6,400})(?P=quote)",
-    re.IGNORECASE,
+_GIVEN = re.compile(
+    r"(?P<between>['\"]?\]?[ \t]{0,4}(?::[ \t]{0,4}str[ \t]{0,4}=|[=:,])[ \t]{0,4}[rbRB]?)"
+    r"(?P<quote>['\"])(?P<value>[^'\"\\\s{}<>$%]{6,400})(?P=quote)"
 )
 # ``%env API_KEY=…`` and ``export API_KEY=…`` have no quotes.
-_EXPORTED = re.compile(
-    rf"(?P<before>(?:env|export)[ \t]{{1,4}}(?P<variable>\w{{0,60}}(?:{_SURE_WORDS}|token))"
-    r"[ \t]{0,2}[= ][ \t]{0,2})(?P<value>[^\s'\"{}$]{6,400})",
-    re.IGNORECASE,
-)
+_EXPORTED = re.compile(r"[ \t]{0,2}[= ][ \t]{0,2}(?P<value>[^\s'\"{}$]{6,400})")
+_EXPORTS = re.compile(r"(?:\benv|\bexport)[ \t]{1,4}\Z")
 _VARIABLE_BEFORE = re.compile(r"[\w-]*\Z")
 _SETS_VARIABLE = re.compile(r"(?:env|setdefault|environ\.get)\(['\"]\Z", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
-    rf"(?:[a-z]+[_-])*(?:{_SURE_WORDS}|{_DOUBTFUL_WORDS})s?(?:[_-](?:id|name|file))?|\*+|x+|\.+",
+    rf"(?:[a-z]+[_-])*(?:{'|'.join((*_SURE_WORDS, *_DOUBTFUL_WORDS))})s?(?:[_-](?:id|name|file))?"
+    r"|\*+|x+|\.+",
     re.IGNORECASE,
 )
-_LONG = 24
+_LONG = re.compile(r"[\w+/=-]{24,}")
+_HEAD = 80
 
 
 def redact(text: str) -> str:
@@ -105,17 +120,14 @@ def redact(text: str) -> str:
     >>> redact("engine = create_engine('postgresql://ann:hunter2@db/sales')")
     "engine = create_engine('postgresql://ann:⟨secret:URL_PASSWORD⟩@db/sales')"
     """
-    for name, beginning, pattern in _TOKENS:
-        if beginning in text:
-            text = pattern.sub(_TokenMark(name), text)
+    for hint, tokens in _TOKENS_BY_HINT.items():
+        if hint in text:
+            for name, beginning, pattern in tokens:
+                if beginning in text:
+                    text = pattern.sub(_TokenMark(name), text)
     if "://" in text and "@" in text:
         text = _URL.sub(_mark_url, text)
-    lowered = text.lower()
-    if any(hint in lowered for hint in _WORD_HINTS):
-        text = _ASSIGNED.sub(_mark_assigned, text)
-        if "env " in lowered or "export " in lowered:
-            text = _EXPORTED.sub(_mark_exported, text)
-    return text
+    return _without_assigned(text)
 
 
 class _TokenMark:
@@ -137,28 +149,65 @@ def _mark_url(found: re.Match[str]) -> str:
     return f"://{found['user']}:{_mark('URL_PASSWORD')}@"
 
 
-def _mark_assigned(found: re.Match[str]) -> str:
-    start, value = found.start(), found["value"]
-    head = found.string[max(0, start - 80) : start]
-    prefix = _VARIABLE_BEFORE.findall(head)[0]
-    word = found["sure"] or found["doubtful"]
-    if "," in found["between"] and not _SETS_VARIABLE.search(head.removesuffix(prefix)):
-        return found[0]
-    if not _looks_secret(value, is_doubtful=found["sure"] is None):
-        return found[0]
-    quote = found["quote"]
-    return f"{word}{found['between']}{quote}{_mark(prefix + word)}{quote}"
+def _without_assigned(text: str) -> str:
+    """Replace what is assigned to names that say it is a secret."""
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        # Rare letters change their number in lower case; positions must stay.
+        lowered = "".join(letter.lower()[:1] for letter in text)
+    spans: dict[int, tuple[int, str]] = {}
+    for word in _words_in(lowered):
+        start = lowered.find(word)
+        while start >= 0:
+            end = start + len(word)
+            found = _value_of(text, start, end, is_doubtful=word in _DOUBTFUL_WORDS)
+            if found is not None:
+                prefix = _VARIABLE_BEFORE.findall(text[max(0, start - _HEAD) : start])[0]
+                spans.setdefault(found[0], (found[1], prefix + text[start:end]))
+            start = lowered.find(word, end)
+    return _replaced(text, spans) if spans else text
+
+
+def _words_in(lowered: str) -> tuple[str, ...]:
+    """The words worth looking for; few texts hold any."""
+    words: tuple[str, ...] = ()
+    for hint, group in _WORDS_BY_HINT.items():
+        if hint in lowered:
+            words += group
+    return words
+
+
+def _value_of(text: str, start: int, end: int, *, is_doubtful: bool) -> tuple[int, int] | None:
+    """Where the secret stands that is given to the name whose last word is at `start`."""
+    given = _GIVEN.match(text, end)
+    head = text[max(0, start - _HEAD) : start]
+    if given is None:
+        exported = _EXPORTED.match(text, end)
+        command = head[: len(head) - len(_VARIABLE_BEFORE.findall(head)[0])]
+        return exported.span("value") if exported and _EXPORTS.search(command) else None
+    if "," in given["between"]:
+        command = head[: len(head) - len(_VARIABLE_BEFORE.findall(head)[0])]
+        if not _SETS_VARIABLE.search(command):
+            return None
+    return given.span("value") if _looks_secret(given["value"], is_doubtful=is_doubtful) else None
 
 
 def _looks_secret(value: str, *, is_doubtful: bool) -> bool:
     """Whether a literal may be a secret, and not the name of one, or our own mark."""
     if value.startswith("⟨") or _PLACEHOLDER.fullmatch(value):
         return False
-    return not is_doubtful or len(value) >= _LONG or any(letter.isdigit() for letter in value)
+    if not is_doubtful:
+        return True
+    return _LONG.fullmatch(value) is not None or any(letter.isdigit() for letter in value)
 
 
-def _mark_exported(found: re.Match[str]) -> str:
-    return f"{found['before']}{_mark(found['variable'])}"
+def _replaced(text: str, spans: dict[int, tuple[int, str]]) -> str:
+    parts, at = [], 0
+    for start in sorted(spans):
+        end, name = spans[start]
+        parts += [text[at:start], _mark(name)]
+        at = end
+    return "".join((*parts, text[at:]))
 
 
 def _mark(name: str) -> str:

@@ -74,7 +74,7 @@ shell = InteractiveShell.instance()
 shell.extension_manager.load_extension("mlops_nb")
 shell.run_line_magic("mlops_track", "")
 shell.run_cell("import mlops_nb as mn\\nwith mn.run('installed'): mn.log_metric('accuracy', 0.5)")
-print(json.dumps([mlops_nb.__file__, [run.name for run in mlops_nb.runs()]]))
+print(json.dumps([mlops_nb.__file__, [run.name for run in mlops_nb.runs().runs]]))
 """
     answer = run_in(environment, tmp_path, "python", "-c", program)
     file, names = json.loads(answer.splitlines()[-1])

@@ -8,7 +8,7 @@ import pytest
 
 from mlops_nb.store import Store
 
-START = "%load_ext mlops_nb\n%mlops_track"
+START = "%load_ext mlops_nb\n%mlops_track --interactive"
 DATA = """
 import numpy as np
 from sklearn.datasets import load_iris
@@ -45,8 +45,8 @@ class Notebook:
 
 
 @pytest.fixture
-def notebook(kernel, tmp_path):
-    return Notebook(kernel, tmp_path).run(START, DATA)
+def notebook(new_kernel, tmp_path):
+    return Notebook(new_kernel(), tmp_path).run(START, DATA)
 
 
 def values(run):
@@ -375,7 +375,7 @@ def test_a_cell_is_a_run_with_the_variables_it_names(notebook):
 
 def test_an_error_in_a_tracked_cell_reaches_the_user_and_ends_the_run_failed(notebook):
     reply = notebook.kernel.run("%%mlops_track broken\nx = 1\nraise ValueError('no')")
-    assert (reply.status, reply.ename) == ("error", "ValueError")
+    assert (reply.status, reply.content["ename"]) == ("error", "ValueError")
     run = notebook.the_run()
     assert (run.status, run.error["type"]) == ("failed", "ValueError")
 
@@ -410,7 +410,7 @@ def test_a_fit_that_raises_ends_failed_and_the_next_run_is_its_own(notebook):
 
 def test_a_clean_exit_of_the_kernel_finishes_its_runs(notebook):
     notebook.run("m = LogisticRegression().fit(X_train, y_train)")
-    notebook.kernel.shutdown()
+    notebook.kernel.close()
     assert notebook.the_run().status == "finished"
 
 
@@ -425,7 +425,7 @@ def test_a_killed_kernel_leaves_a_lost_run_with_all_that_was_logged(notebook):
 def test_secrets_in_parameters_and_sources_are_not_written(notebook):
     token = "ghp_" + "a1B2" * 9
     notebook.run(f"import mlops_nb as mn\ntoken = '{token}'\nmn.log_param('token', token)")
-    notebook.kernel.shutdown()
+    notebook.kernel.close()
     run = notebook.the_run()
     assert "secret:" in run.params["token"].value
     for file in (notebook.folder / ".mlops").rglob("*"):

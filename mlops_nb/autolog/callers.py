@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.source import analyse, statement_at
 
@@ -35,7 +35,7 @@ class CodeIndex:
         """Find the innermost frame, going outwards, that runs a cell's code, and its line."""
         while frame is not None:
             # IPython leaves each cell's text in linecache, without a modification time.
-            entry = linecache.cache.get(frame.f_code.co_filename)
+            entry: Any = linecache.cache.get(frame.f_code.co_filename)
             if entry is not None and len(entry) == _FIELDS and entry[1] is None:
                 return analyse("".join(entry[2])), frame.f_lineno
             frame = frame.f_back

@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from mlops_nb.autolog import sklearn as kit
+import mlops_nb.autolog.sklearn as kit
 from mlops_nb.autolog.callers import CallSite, CodeIndex
 from mlops_nb.fingerprint import fingerprint
 from mlops_nb.tracking import DataSeen, FitSeen

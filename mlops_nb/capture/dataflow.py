@@ -15,6 +15,8 @@ import sys
 import types
 import weakref
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ _IMMUTABLE = (
 )
 _LONG_TEXT = 10_000
 _KEPT_MARKS = 8
-_LOST = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,22 @@ class Touched:
     mutates: tuple[str, ...] = ()
     deletes: tuple[str, ...] = ()
 
+    def as_fields(self) -> dict[str, tuple[str, ...]]:
+        """The fields of `model.ExecutionEnded` with these names."""
+        return {
+            "reads": self.reads,
+            "binds": self.binds,
+            "mutates": self.mutates,
+            "deletes": self.deletes,
+        }
+
+
+NOTHING = Touched()
+
 
 def is_own(name: str, hidden: Container[str] = ()) -> bool:
     """Whether a name is IPython's, not the user's."""
-    return (name[:1] in "_IO" and _OWN.match(name) is not None) or name in hidden
+    return name in hidden or (name[0] in "_IO" and _OWN.match(name) is not None)
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -64,22 +77,24 @@ def is_own(name: str, hidden: Container[str] = ()) -> bool:
 
 def can_change(value: object) -> bool:
     """Whether a value can be changed in place, as far as its type says."""
-    if isinstance(value, _IMMUTABLE):
+    kind = type(value)
+    if kind is type:
+        return value.__module__ == "__main__"  # type: ignore[attr-defined]
+    if kind.__module__ == "__main__":
+        return True
+    return _type_can_change(kind)
+
+
+@lru_cache(maxsize=1024)
+def _type_can_change(kind: type) -> bool:
+    if issubclass(kind, _IMMUTABLE):
         return False
-    if isinstance(value, type):
-        return value.__module__ == "__main__"
     for module, names in _IMMUTABLE_ELSEWHERE:
         library = sys.modules.get(module)
-        if library is not None and isinstance(value, tuple(_attributes(library, names))):
+        found = [getattr(library, name, None) for name in names]
+        if issubclass(kind, tuple(each for each in found if isinstance(each, type))):
             return False
     return True
-
-
-def _attributes(library: types.ModuleType, names: Iterable[str]) -> Iterator[type]:
-    for name in names:
-        found = getattr(library, name, None)
-        if isinstance(found, type):
-            yield found
 
 
 _IMMUTABLE_ELSEWHERE = (
@@ -177,6 +192,15 @@ def _codes_of(value: object, namespace: Namespace, depth: int = 3) -> Iterator[t
             yield from _codes_of(part, namespace, depth - 1)
 
 
+def _may_run(value: object) -> bool:
+    """Whether `_codes_of` can find anything in a value; a quick look at its type."""
+    kind = type(value)
+    return kind in _RUNS or kind.__module__ in {"__main__", "functools"}
+
+
+_RUNS = frozenset({types.FunctionType, types.MethodType, type, staticmethod, classmethod, property})
+
+
 def _is_filled(cell: types.CellType) -> bool:
     try:
         cell.cell_contents  # noqa: B018 - an empty cell raises
@@ -202,7 +226,7 @@ def _reach(names: Iterable[str], namespace: Namespace) -> _Reach:
     seen = set(waiting)
     while waiting:
         value = namespace.get(waiting.pop(), None)
-        if value is None:
+        if not _may_run(value):
             continue
         for code in _codes_of(value, namespace):
             inner = _names_of_code(code)
@@ -239,29 +263,24 @@ class Watch:
         self._namespace = namespace
         self._names = names
         self._hidden = hidden
-        self._reach = _reach((*names.reads, *names.calls), namespace)
+        self._reach = _reach(names.reads, namespace)
         self._ids: dict[str, int] | None = None
         self._inner: list[Touched] = []
-        may_bind = (*names.binds, *names.deletes, *self._reach.stores, *self._reach.deletes)
-        self._marks = {
-            name: (id(namespace[name]), _mark(namespace[name]))
-            for name in may_bind
-            if name in namespace
-        }
-        self._existed = {
-            name
-            for name in (*names.reads, *names.mutates, *names.consumes, *self._reach.loads)
-            if name in namespace
-        }
-        self._existed.update(self._marks)
-        self._last = _last_names(namespace)
+        self._marks = {}
+        for name in (*names.binds, *names.deletes, *self._reach.stores, *self._reach.deletes):
+            if name in namespace:
+                value = namespace[name]
+                self._marks[name] = (id(value), _mark(value))
+        read = (*names.reads, *names.mutates, *names.consumes, *self._reach.loads)
+        self._existed = {*filter(namespace.__contains__, read), *self._marks}
+        self._last = frozenset(islice(reversed(namespace), _KEPT_MARKS))
         if names.is_dynamic or self._reach.is_dynamic:
             self.widen()
 
     @property
-    def is_wide(self) -> bool:
-        """Whether the whole namespace is compared."""
-        return self._ids is not None
+    def is_dynamic(self) -> bool:
+        """Whether functions that the cell uses run text."""
+        return self._reach.is_dynamic
 
     def widen(self) -> None:
         """Compare the whole namespace from now on: something runs that the text does not show."""
@@ -282,49 +301,62 @@ class Watch:
         is_complete
             Whether the cell ran to its end; else nothing in it is certain.
         """
-        reach = _reach((*self._names.reads, *self._names.binds), self._namespace)
+        reach = _reach(self._names.binds, self._namespace)
+        loads = (*self._reach.loads, *reach.loads)
         binds, unsure, deletes = self._changes(is_complete=is_complete)
+        reads = self._reads((*self._names.reads, *loads, *unsure))
+        mutates = self._mutates(loads, origins)
         for inner in self._inner:
+            reads.update(dict.fromkeys(inner.reads))
             binds.update(dict.fromkeys(inner.binds))
             deletes.update(dict.fromkeys(inner.deletes))
-        reads = self._reads(reach, unsure)
-        mutates = self._mutates(reach, origins)
+        namespace = self._namespace
         return Touched(
             reads=tuple(reads),
-            binds=tuple(name for name in binds if name in self._namespace),
+            binds=tuple([name for name in binds if name in namespace]),
             mutates=tuple(mutates),
-            deletes=tuple(name for name in deletes if name not in self._namespace),
+            deletes=tuple([name for name in deletes if name not in namespace]),
         )
 
-    def _user(self, names: Iterable[str]) -> Iterator[str]:
-        return (name for name in names if not is_own(name, self._hidden))
+    def _user(self, names: Iterable[str]) -> list[str]:
+        """Leave out IPython's own names."""
+        hidden = self._hidden
+        return [n for n in names if n not in hidden and not (n[0] in "_IO" and _OWN.match(n))]
 
     def _changes(
         self, *, is_complete: bool
-    ) -> tuple[dict[str, None], dict[str, None], dict[str, None]]:
-        """Names bound, names perhaps bound, names deleted."""
+    ) -> tuple[dict[str, None], list[str], dict[str, None]]:
+        """Names bound, those that were perhaps bound, names deleted."""
         binds: dict[str, None] = {}
-        unsure: dict[str, None] = {}
+        unsure: list[str] = []
         deletes: dict[str, None] = {}
-        namespace = self._namespace
-        for name in self._user((*self._names.binds, *self._marks)):
+        namespace, certain = self._namespace, self._names.certain
+        for name in self._user({**dict.fromkeys(self._names.binds), **self._marks}):
             if name not in namespace:
                 if name in self._existed:
                     deletes[name] = None
-            elif is_complete and name in self._names.certain:
+            elif is_complete and name in certain:
                 binds[name] = None
             elif name in self._marks:
-                address, mark = self._marks[name]
-                if id(namespace[name]) != address or (mark is not None and not _is_same(mark, namespace[name])):
+                answer = self._is_rebound(name)
+                if answer is not False:
                     binds[name] = None
-                elif mark is None:
-                    unsure[name] = None
-        for name in self._user(self._new_names()):
-            binds[name] = None
-        binds.update(unsure)
+                if answer is None:
+                    unsure.append(name)
+        binds.update(dict.fromkeys(self._user(self._new_names())))
         if self._ids is not None:
-            deletes.update((name, None) for name in self._user(self._ids) if name not in namespace)
+            gone = [name for name in self._user(self._ids) if name not in namespace]
+            deletes.update(dict.fromkeys(gone))
         return binds, unsure, deletes
+
+    def _is_rebound(self, name: str) -> bool | None:
+        """Whether a name holds another value than before; None where that cannot be told."""
+        address, mark = self._marks[name]
+        value = self._namespace[name]
+        if id(value) != address:
+            return True
+        # The same address can be another value's, if the old one is gone.
+        return None if mark is None else not _is_same(mark, value)
 
     def _new_names(self) -> list[str]:
         """Names that are new, and in a dynamic cell those that hold something else."""
@@ -339,49 +371,54 @@ class Watch:
             found.append(name)
         return found[::-1]
 
-    def _reads(self, reach: _Reach, unsure: Iterable[str]) -> dict[str, None]:
+    def _reads(self, candidates: Iterable[str]) -> dict[str, None]:
         reads: dict[str, None] = {}
-        candidates = (*self._names.reads, *self._reach.loads, *reach.loads)
+        existed, hidden = self._existed, self._hidden
         for name in candidates:
-            if _LAST_RESULTS.match(name) and name in self._existed:
-                reads["_"] = None
-            elif name in self._existed and not is_own(name, self._hidden):
+            if name not in existed:
+                continue
+            if name[0] in "_IO" and _OWN.match(name):
+                if _LAST_RESULTS.match(name):
+                    reads["_"] = None
+            elif name not in hidden:
                 reads[name] = None
-        reads.update(dict.fromkeys(unsure))
-        for inner in self._inner:
-            reads.update(dict.fromkeys(inner.reads))
         return reads
 
-    def _mutates(self, reach: _Reach, origins: Origins) -> dict[str, None]:
-        namespace = self._namespace
-        names = self._names
-        direct = [n for n in (*names.mutates, *self._reach.loads, *reach.loads) if n in self._existed]
-        direct += [n for n in names.consumes if n in self._existed and _is_iterator(namespace.get(n))]
-        direct += [n for inner in self._inner for n in inner.mutates]
-        mutates = {n: None for n in self._user(direct) if self._may_have_changed(n)}
+    def _mutates(self, loads: tuple[str, ...], origins: Origins) -> dict[str, None]:
+        namespace, names, existed = self._namespace, self._names, self._existed
+        direct = [
+            n
+            for n in (*names.mutates, *loads)
+            if n in existed and n in namespace and (can_change(namespace[n]) or n in names.sets)
+        ]
+        for name in names.consumes:
+            if name in existed and _is_iterator(namespace.get(name)):
+                direct.append(name)
+        for inner in self._inner:
+            direct += inner.mutates
+        mutates = dict.fromkeys(self._user(direct))
         parts = [n for n in names.touches if can_change(namespace.get(n))]
         shared = origins.sharing((*mutates, *parts), names, namespace)
-        mutates.update((n, None) for n in self._user(shared) if n not in names.certain)
+        mutates.update(dict.fromkeys(n for n in self._user(shared) if n not in names.certain))
         return mutates
 
-    def _may_have_changed(self, name: str) -> bool:
-        value = self._namespace.get(name, _LOST)
-        if value is _LOST:
-            return False
-        return can_change(value) or name in self._names.sets
+
+def touched_earlier(namespace: Namespace, names: CellNames, hidden: Container[str]) -> Touched:
+    """Say what a cell from before tracking touched, by its text and by what is there now."""
+
+    def there(candidates: Iterable[str]) -> tuple[str, ...]:
+        return tuple(n for n in candidates if n in namespace and not is_own(n, hidden))
+
+    return Touched(
+        reads=there(names.reads),
+        binds=there(names.binds),
+        mutates=tuple(n for n in there(names.mutates) if can_change(namespace[n])),
+        deletes=tuple(n for n in names.deletes if n not in namespace),
+    )
 
 
 def _is_iterator(value: object) -> bool:
     return hasattr(type(value), "__next__")
-
-
-def _last_names(namespace: Namespace) -> frozenset[str]:
-    names: list[str] = []
-    for name in reversed(namespace):
-        names.append(name)
-        if len(names) == _KEPT_MARKS:
-            break
-    return frozenset(names)
 
 
 def _backwards(namespace: Namespace) -> Iterator[str]:

@@ -5,34 +5,36 @@ in pairs: an empty cell gives the second without the first, nested runs give the
 kernel's subshells run on threads of their own, and after an interrupt the second may bring
 another record or none. So open executions are kept on a stack for each thread and found again by
 the very `ExecutionInfo` that opened them.
+
+Between the two IPython parses the cell. Its tree, and the file name it compiles under, are taken
+from there: parsing again would cost as much as half of everything done here.
 """
 
 from __future__ import annotations
 
-import linecache
 import sys
 import threading
 import time
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb import source
-from mlops_nb.capture.dataflow import Origins, Touched, Watch
+from mlops_nb.capture.dataflow import NOTHING, Origins, Touched, Watch, touched_earlier
 from mlops_nb.capture.failures import cell_error, status_of
+from mlops_nb.capture.follow import follow
 from mlops_nb.capture.guard import guard
 from mlops_nb.capture.outputs import OutputTap, Trail
 from mlops_nb.config import Settings
-from mlops_nb.model import ExecutionEnded, ExecutionStarted, OutputSeen, new_record_id
+from mlops_nb.model import ExecutionEnded, ExecutionStarted, new_record_id
 from mlops_nb.redact import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import ast
+    from collections.abc import Callable, Mapping
 
     from mlops_nb.capture.outputs import Caps
-    from mlops_nb.model import Json
-    from mlops_nb.source import CellNames
+    from mlops_nb.model import ExecutionStatus, Json, OutputSeen
 
-_RECENT_FILES = 64
+NO_NAMES = source.CellNames()
 _MAX_FRAMES = 200
 
 
@@ -54,12 +56,12 @@ class LiveExecution:
 
     Attributes
     ----------
-    id, order
-        As in `model.Execution`.
     event
         What was told when it began.
     names
         What its text touches.
+    filename
+        The ``co_filename`` of its code, to know its frames by.
     cell_id, cell_meta
         From the request; None where the frontend sends none.
     parent
@@ -69,39 +71,38 @@ class LiveExecution:
     """
 
     __slots__ = (
-        "_compiled",
-        "_filename",
-        "_shell",
-        "cell_id",
         "cell_meta",
         "cpu_ns",
         "event",
+        "filename",
+        "flags",
         "info",
         "names",
         "parent",
         "request",
         "result",
+        "silent_runs",
         "started_ns",
         "trail",
         "watch",
     )
 
-    def __init__(self, event: ExecutionStarted, names: CellNames, shell: object, text: str) -> None:
-        self.event = event
-        self.names = names
-        self.cell_id = event.cell_id
-        self.cell_meta: Mapping[str, Json] | None = None
-        self.parent: LiveExecution | None = None
+    event: ExecutionStarted
+
+    def __init__(self, info: object, parent: LiveExecution | None, request: str) -> None:
+        self.info = info
+        self.parent = parent
+        self.request = request
+        self.cell_meta: Mapping[str, Json] | None = getattr(info, "cell_meta", None)
+        self.flags: tuple[str, ...] = ()
+        self.names = NO_NAMES
+        self.filename = ""
         self.result: object = None
-        self.info: object = None
-        self.request = ""
-        self.trail = Trail(event.id)
+        self.trail = Trail("")
         self.watch: Watch | None = None
+        self.silent_runs = 0
         self.started_ns = 0
         self.cpu_ns = 0
-        self._shell = shell
-        self._compiled = text
-        self._filename: str | None = None
 
     @property
     def id(self) -> str:
@@ -114,38 +115,14 @@ class LiveExecution:
         return self.event.order
 
     @property
-    def filename(self) -> str:
-        """The ``co_filename`` of the cell's code.
+    def cell_id(self) -> str | None:
+        """Id of the cell in the notebook."""
+        return self.event.cell_id
 
-        Looked up when asked for: IPython needs as long to make the name as all the rest of the
-        capture takes together, and has made it once the cell runs.
-        """
-        if self._filename is None:
-            self._filename = self._find_filename()
-        return self._filename
-
-    def _find_filename(self) -> str:
-        lines = [f"{line}\n" for line in self._compiled.splitlines()]
-        for name in islice(reversed(linecache.cache), _RECENT_FILES):
-            entry = linecache.cache[name]
-            # Only what IPython compiled has no modification time.
-            if len(entry) == 4 and entry[1] is None and entry[2] == lines:  # noqa: PLR2004
-                return name
-        shell: Any = self._shell
-        raw = getattr(self.info, "raw_cell", self._compiled)
-        return str(shell.compile.get_code_name(raw, self._compiled, self._number()))
-
-    def _number(self) -> int:
-        """The number IPython gives the cell; 9 has counted it already when it tells us."""
-        shell: Any = self._shell
-        counted = getattr(self.info, "store_history", False) and _counts_first()
-        return int(shell.execution_count) - (1 if counted else 0)
-
-
-def _counts_first() -> bool:
-    import IPython
-
-    return int(IPython.version_info[0]) >= 9  # noqa: PLR2004
+    @property
+    def is_open(self) -> bool:
+        """Whether its beginning has been told."""
+        return self.watch is not None
 
 
 class Capture:
@@ -183,27 +160,30 @@ class Capture:
         self._running = _running_info()
         self._earlier = self._history()
         self._order = len(self._earlier)
-        self._is_installed = False
+        self._undo: Callable[[], None] | None = None
+        self._waits_for_tree = True
 
     # --- on and off ----------------------------------------------------------------------------
 
     def install(self) -> None:
         """Hook into the shell; the cell that is running now is taken up, from here on."""
-        if self._is_installed:
+        if self._undo is not None:
             return
-        self._is_installed = True
+        self._undo = follow(self._shell.compile, "ast_parse", self._parsed, what="executions")
         self._tap.install()
         for event, callback in self._events:
             self._shell.events.register(event, callback)
-        if self._running is not None and not getattr(self._running, "silent", False):
+        running, self._running = self._running, None
+        if running is not None and not getattr(running, "silent", False):
             with guard("executions"):
-                self._open(self._running, flags=("joined",))
+                live = self._push(running)
+                live.flags = ("joined",)
+                self._open_by_itself(live)
 
     def uninstall(self) -> None:
         """Leave the shell as it was; executions that are open are ended."""
-        if not self._is_installed:
+        if self._undo is None:
             return
-        self._is_installed = False
         for event, callback in self._events:
             with guard("uninstall"):
                 self._shell.events.unregister(event, callback)
@@ -212,12 +192,14 @@ class Capture:
                 with guard("executions"):
                     self._close(stack.pop(), None, "ok")
         self._tap.uninstall()
+        self._undo()
+        self._undo = None
 
     @property
     def current(self) -> LiveExecution | None:
         """The innermost execution of this thread, else of the shell's main thread."""
         stack = self._stacks.get(threading.get_ident()) or self._stacks.get(self._main)
-        return stack[-1] if stack else None
+        return stack[-1] if stack and stack[-1].is_open else None
 
     # --- before tracking -----------------------------------------------------------------------
 
@@ -243,41 +225,29 @@ class Capture:
         self._earlier = []
 
     def _tell_earlier(self, order: int, raw: str) -> None:
-        names = source.analyse(raw)
+        digest, names = source.study(raw)
         at_ns = time.time_ns()
-        event = ExecutionStarted(
+        live = LiveExecution(None, None, "")
+        live.names = names
+        live.filename = self._filename_of(raw, raw, order)
+        live.event = ExecutionStarted(
             id=new_record_id(),
             session=self._session,
             order=order,
             at_ns=at_ns,
             source=redact(raw),
-            code_digest=source.code_digest(raw),
+            code_digest=digest,
             execution_count=order,
             flags=("dynamic",) if names.is_dynamic else (),
             is_inferred=True,
         )
-        live = LiveExecution(event, names, self._shell, source.transform(raw))
-        namespace = self._shell.user_ns
-        touched = Watch(namespace, names, self._shell.user_ns_hidden).finish(
-            self._origins, is_complete=True
-        )
+        touched = touched_earlier(self._shell.user_ns, names, self._shell.user_ns_hidden)
         self._origins.update(names, touched.binds)
         self._listener.execution_started(live)
-        self._listener.execution_ended(
-            live,
-            ExecutionEnded(
-                id=live.id,
-                at_ns=at_ns,
-                status="ok",
-                duration_s=0.0,
-                cpu_s=0.0,
-                reads=touched.reads,
-                binds=tuple(name for name in names.binds if name in namespace),
-                mutates=touched.mutates,
-                deletes=names.deletes,
-                execution_count=order,
-            ),
+        ended = ExecutionEnded(
+            live.id, at_ns, "ok", 0.0, 0.0, execution_count=order, **touched.as_fields()
         )
+        self._listener.execution_ended(live, ended)
 
     # --- events --------------------------------------------------------------------------------
 
@@ -287,10 +257,26 @@ class Capture:
         stack = self._stacks.get(threading.get_ident())
         if stack and stack[-1].watch is not None:
             stack[-1].watch.widen()
+            stack[-1].silent_runs += 1
 
     @guard("executions")
     def _before(self, info: object) -> None:
-        self._open(info)
+        """A cell is about to be parsed; it is opened when that is done."""
+        live = self._push(info)
+        if live.parent is not None:
+            live.parent.silent_runs -= 1
+        if not (self._waits_for_tree and getattr(info, "shell_futures", True)):
+            self._open_by_itself(live)
+
+    def _parsed(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], tree: ast.Module
+    ) -> None:
+        """IPython has parsed something: the cell that waits, if one does."""
+        stack = self._stacks.get(threading.get_ident())
+        if not stack or stack[-1].is_open:
+            return
+        filename = kwargs.get("filename") or (args[1] if len(args) > 1 else "")
+        self._open(stack[-1], str(args[0]), str(filename), tree)
 
     @guard("executions")
     def _after(self, result: object) -> None:
@@ -318,81 +304,85 @@ class Capture:
             return stack[-1]
         return None
 
-    def _open(self, info: object, flags: tuple[str, ...] = ()) -> None:
+    def _push(self, info: object) -> LiveExecution:
         request, kind = self._tap.request()
         stack = self._stacks.setdefault(threading.get_ident(), [])
         if stack and kind == "execute_request" and stack[-1].request != request:
             self._abandon(stack)
-        parent = stack[-1] if stack else None
-        raw = str(getattr(info, "raw_cell", ""))
-        text = self._as_run(info, raw)
-        names = source.analyse(text)
-        live = LiveExecution(
-            self._started(info, raw, text, parent, _flags(info, names, parent, flags)),
-            names,
-            self._shell,
-            text,
-        )
-        live.info, live.parent, live.request = info, parent, request
-        live.cell_meta = getattr(info, "cell_meta", None)
-        live.watch = Watch(self._shell.user_ns, names, self._shell.user_ns_hidden)
+        live = LiveExecution(info, stack[-1] if stack else None, request)
         stack.append(live)
-        if request and parent is None:
-            self._tap.follow(request, live.trail)
-        with guard("listener"):
-            self._listener.execution_started(live)
-        live.cpu_ns, live.started_ns = self._cpu_ns(), time.perf_counter_ns()
-
-    def _started(
-        self,
-        info: object,
-        raw: str,
-        text: str,
-        parent: LiveExecution | None,
-        flags: tuple[str, ...],
-    ) -> ExecutionStarted:
-        with self._lock:
-            self._order += 1
-            order = self._order
-        differs = text.strip() != raw.strip()
-        return ExecutionStarted(
-            id=new_record_id(),
-            session=self._session,
-            order=order,
-            at_ns=time.time_ns(),
-            source=redact(raw),
-            code_digest=source.code_digest(text),
-            transformed=redact(text) if differs else None,
-            parent=parent.id if parent is not None else None,
-            cell_id=getattr(info, "cell_id", None),
-            flags=flags,
-        )
-
-    def _as_run(self, info: object, raw: str) -> str:
-        """The cell after IPython's transformers, which only newer versions hand over."""
-        text = getattr(info, "transformed_cell", None)
-        if text is not None:
-            return str(text)
-        if self._shell.input_transformers_post:
-            return str(self._shell.transform_cell(raw))
-        return source.transform(raw, self._shell)
+        return live
 
     def _abandon(self, stack: list[LiveExecution]) -> None:
         """End what was never ended, since another request is running already."""
         while stack:
             self._close(stack.pop(), None, "interrupted")
 
+    def _open_by_itself(self, live: LiveExecution) -> None:
+        """Open an execution whose tree IPython does not show us."""
+        raw = str(getattr(live.info, "raw_cell", ""))
+        text = getattr(live.info, "transformed_cell", None)
+        if text is None:
+            text = source.transform(raw, self._shell)
+        counted = getattr(live.info, "store_history", False) and _counts_first()
+        number = int(self._shell.execution_count) - (1 if counted else 0)
+        self._open(live, str(text), self._filename_of(raw, str(text), number), None)
+
+    def _filename_of(self, raw: str, text: str, number: int) -> str:
+        with guard("filename"):
+            return str(self._shell.compile.get_code_name(raw, text, number))
+        return ""
+
+    def _open(
+        self, live: LiveExecution, text: str, filename: str, tree: ast.Module | None
+    ) -> None:
+        digest, live.names = source.study(text, tree)
+        live.filename = filename
+        live.event = self._started(live, text, digest)
+        live.trail = Trail(live.event.id)
+        shell = self._shell
+        live.watch = Watch(shell.user_ns, live.names, shell.user_ns_hidden)
+        if live.request and live.parent is None:
+            self._tap.follow(live.request, live.trail)
+        with guard("listener"):
+            self._listener.execution_started(live)
+        live.cpu_ns, live.started_ns = self._cpu_ns(), time.perf_counter_ns()
+
+    def _started(self, live: LiveExecution, text: str, digest: str) -> ExecutionStarted:
+        raw = str(getattr(live.info, "raw_cell", ""))
+        with self._lock:
+            self._order += 1
+            order = self._order
+        differs = text.rstrip("\n") != raw.rstrip("\n") and text.strip() != raw.strip()
+        return ExecutionStarted(
+            id=new_record_id(),
+            session=self._session,
+            order=order,
+            at_ns=time.time_ns(),
+            source=redact(raw),
+            code_digest=digest,
+            transformed=redact(text) if differs else None,
+            parent=live.parent.id if live.parent is not None else None,
+            cell_id=getattr(live.info, "cell_id", None),
+            flags=_flags(live),
+        )
+
     def _close(
         self,
         live: LiveExecution,
         result: object,
-        status: Any,
+        status: ExecutionStatus,
         ended_ns: int | None = None,
         cpu_ns: int | None = None,
     ) -> None:
         live.result = result
-        ended_ns = ended_ns or time.perf_counter_ns()
-        cpu_ns = cpu_ns or self._cpu_ns()
+        if not live.is_open:
+            # A cell that cannot be parsed; another one means that IPython no longer parses
+            # where we follow it, and from the next cell on we do it ourselves.
+            self._waits_for_tree = status == "syntax" or _failed_early(result)
+            self._open_by_itself(live)
+        ended_ns = max(ended_ns or time.perf_counter_ns(), live.started_ns)
+        cpu_ns = max(cpu_ns or self._cpu_ns(), live.cpu_ns)
         touched = self._touched(live, status)
         event = ExecutionEnded(
             id=live.id,
@@ -400,23 +390,20 @@ class Capture:
             status=status,
             duration_s=(ended_ns - live.started_ns) / 1e9,
             cpu_s=(cpu_ns - live.cpu_ns) / 1e9,
-            error=cell_error(live, result, status),
-            reads=touched.reads,
-            binds=touched.binds,
-            mutates=touched.mutates,
-            deletes=touched.deletes,
+            error=cell_error(live, result, status) if status != "ok" else None,
             flags=_late_flags(live),
             execution_count=_count_of(live, result),
+            **touched.as_fields(),
         )
         self._shown_in_terminal(live, result)
-        live.watch = None
         with guard("listener"):
             self._listener.execution_ended(live, event)
+        live.watch = None
 
     def _touched(self, live: LiveExecution, status: str) -> Touched:
         if live.watch is None or status == "syntax":
-            return Touched()
-        touched = Touched()
+            return NOTHING
+        touched = NOTHING
         with guard("names"):
             touched = live.watch.finish(self._origins, is_complete=status == "ok")
             self._origins.update(live.names, touched.binds)
@@ -449,23 +436,31 @@ class Capture:
             self._tap.take_bundle(live.trail, "result", {"data": {"text/plain": text}})
 
 
-def _flags(
-    info: object, names: CellNames, parent: LiveExecution | None, given: tuple[str, ...]
-) -> tuple[str, ...]:
-    flags = [*given]
-    if names.is_dynamic:
-        flags.append("dynamic")
-    if parent is not None:
-        flags.append("nested")
-    if not getattr(info, "store_history", False):
-        flags.append("no-history")
-    return tuple(flags)
+def _flags(live: LiveExecution) -> tuple[str, ...]:
+    flags = live.flags
+    if live.names.is_dynamic:
+        flags += ("dynamic",)
+    if live.parent is not None:
+        flags += ("nested",)
+    if not getattr(live.info, "store_history", False):
+        flags += ("no-history",)
+    return flags
 
 
 def _late_flags(live: LiveExecution) -> tuple[str, ...]:
     """What is known only afterwards: functions that run text, silent runs inside."""
-    is_wide = live.watch is not None and live.watch.is_wide
-    return ("dynamic",) if is_wide and not live.names.is_dynamic else ()
+    is_dynamic = live.silent_runs > 0 or (live.watch is not None and live.watch.is_dynamic)
+    return ("dynamic",) if is_dynamic and not live.names.is_dynamic else ()
+
+
+def _failed_early(result: object) -> bool:
+    return getattr(result, "error_before_exec", None) is not None
+
+
+def _counts_first() -> bool:
+    import IPython
+
+    return int(IPython.version_info[0]) >= 9  # noqa: PLR2004
 
 
 def _count_of(live: LiveExecution, result: object) -> int | None:

@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mlops_nb.capture.guard import guard, is_off
+from mlops_nb.capture.follow import follow
 from mlops_nb.model import OutputSeen
 from mlops_nb.redact import redact
 
@@ -43,6 +43,10 @@ class Caps(Protocol):
     @property
     def image_cap_bytes(self) -> int:
         """How large an image or other binary may be."""
+
+OWN_METADATA: dict[str, Any] = {"mlops_nb": {"card": True}}
+"""Metadata of what we show ourselves: no output of the user's cell."""
+
 
 
 class Trail:
@@ -98,7 +102,7 @@ class OutputTap:
     """
 
     def __init__(self, shell: object, emit: Callable[[OutputSeen], None], caps: Caps) -> None:
-        self._shell = shell
+        self._shell: Any = shell
         self._emit = emit
         self._caps = caps
         self._trails: OrderedDict[str, Trail] = OrderedDict()
@@ -113,9 +117,10 @@ class OutputTap:
             return
         session = getattr(getattr(self._shell, "kernel", None), "session", None)
         if session is not None:
-            self._undo = _wrap(session, "send", self._after_send)
+            self._undo = follow(session, "send", self._after_send, what="outputs")
         else:
-            self._undo = _wrap(getattr(self._shell, "display_pub"), "publish", self._after_publish)
+            publisher = self._shell.display_pub
+            self._undo = follow(publisher, "publish", self._after_publish, what="outputs")
 
     def uninstall(self) -> None:
         """Put everything back as it was."""
@@ -138,7 +143,9 @@ class OutputTap:
 
     # --- a kernel ------------------------------------------------------------------------------
 
-    def _after_send(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _after_send(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], _answer: object
+    ) -> None:
         message = args[1] if len(args) > 1 else kwargs.get("msg_or_type")
         is_whole = isinstance(message, dict)
         kind = message.get("msg_type", "") if is_whole else message
@@ -172,11 +179,18 @@ class OutputTap:
 
     # --- a terminal ----------------------------------------------------------------------------
 
-    def _after_publish(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _after_publish(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], _answer: object
+    ) -> None:
         data = args[0] if args else kwargs.get("data")
         trail = self.innermost()
         if trail is not None and data:
-            content = {"data": data, "transient": kwargs.get("transient")}
+            metadata = args[1] if len(args) > 1 else kwargs.get("metadata")
+            content = {
+                "data": data,
+                "metadata": metadata,
+                "transient": kwargs.get("transient"),
+            }
             self.take_bundle(trail, "display", content, is_update=bool(kwargs.get("update")))
 
     # --- outputs -------------------------------------------------------------------------------
@@ -200,6 +214,8 @@ class OutputTap:
         self, trail: Trail, kind: str, content: Mapping[str, Any], *, is_update: bool = False
     ) -> None:
         """Take one output in all its types; an update takes the place of what it updates."""
+        if (content.get("metadata") or {}).get("mlops_nb") == OWN_METADATA["mlops_nb"]:
+            return
         display = (content.get("transient") or {}).get("display_id")
         known = self._displays.get(display) if is_update and display else None
         if is_update and known is None:
@@ -254,35 +270,6 @@ class OutputTap:
 def plain_text(text: str) -> str:
     """Text without terminal colours."""
     return _COLOURS.sub("", text)
-
-
-def _wrap(
-    owner: object, name: str, after: Callable[[tuple[Any, ...], Mapping[str, Any]], None]
-) -> Callable[[], None]:
-    """Call `after` with the arguments of each call of a method; gives what undoes it."""
-    original = getattr(owner, name)
-    had_own = name in vars(owner)
-    is_on = True
-
-    def followed(*args: Any, **kwargs: Any) -> Any:
-        answer = original(*args, **kwargs)
-        if is_on and not is_off("outputs"):
-            with guard("outputs"):
-                after(args, kwargs)
-        return answer
-
-    def undo() -> None:
-        nonlocal is_on
-        is_on = False
-        # If somebody wrapped it after us, ours stays inside of theirs and only passes on.
-        if vars(owner).get(name) is followed:
-            if had_own:
-                setattr(owner, name, original)
-            else:
-                delattr(owner, name)
-
-    setattr(owner, name, followed)
-    return undo
 
 
 def _message_id(parent: Mapping[str, Any] | None) -> str:

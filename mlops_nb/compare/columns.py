@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,27 @@ if TYPE_CHECKING:
 # A run that stopped before its end shows what it logged, but its values are not compared.
 CONTENDING = frozenset({"running", "finished"})
 
-_LOWER_IS_BETTER = frozenset({"loss", "error", "deviance", "mse", "rmse", "mae", "perplexity"})
+_LOWER_IS_BETTER = frozenset(
+    {
+        *("err", "error", "errors", "mae", "mape", "mse", "rmse", "rmsle", "smape"),
+        *("crossentropy", "deviance", "entropy", "loss", "logloss", "nll", "perplexity", "ppl"),
+        *("bouldin", "brier", "cer", "eer", "fid", "latency", "wer"),
+    }
+)
+_HIGHER_ANYWAY = frozenset({"neg", "d2"})  # a negated loss, and the share of deviance explained
 _SEEDS = ("seed", "random_state", "random_seed")
 
 
 def is_lower_better(metric: str) -> bool:
-    """Tell whether a smaller value of this metric is the better one, by its name."""
-    words = set(metric.lower().replace("-", "_").replace(".", "_").split("_"))
-    return bool(words & _LOWER_IS_BETTER)
+    """Tell whether a smaller value of this metric is the better one, by its name.
+
+    Examples
+    --------
+    >>> [is_lower_better(name) for name in ("val.log_loss", "neg_log_loss", "roc_auc")]
+    [True, False, False]
+    """
+    words = set(re.split(r"[^a-z0-9]+", metric.lower()))
+    return bool(words & _LOWER_IS_BETTER) and not words & _HIGHER_ANYWAY
 
 
 def is_seed(param: str) -> bool:

@@ -66,7 +66,7 @@ class Cell:
     bar
         0 to 1, drawn behind the cell; None for no bar.
     curve
-        Values to draw instead of the text.
+        Values to draw before the text.
     """
 
     text: str = ""
@@ -86,11 +86,20 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows and columns; `summary` says in a sentence what is in it, for who cannot see it."""
+    """Rows and columns.
+
+    Attributes
+    ----------
+    summary
+        What is in it, in a sentence, for who cannot see it.
+    opener
+        The command that shows all columns, whatever their number.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     summary: str = ""
+    opener: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,8 @@ class Section:
 
 Block: TypeAlias = "Line | Table | Code | Gallery | Section"
 
+_LONGEST_LINE = 400
+
 PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"})
 
 
@@ -149,10 +160,18 @@ def line(*parts: str | Span, title: bool = False) -> Line:
 
 def cut_lines(text: str, most: int) -> str:
     """Keep the first and last lines of a long text, and say how many are left out."""
-    lines = text.split("\n")
+    lines = [_cut_line(each) for each in text.split("\n")]
     if len(lines) <= most:
-        return text
+        return "\n".join(lines)
     head = most * 2 // 3
     tail = most - head - 1
     left_out = f"… {len(lines) - head - tail} more lines …"
     return "\n".join([*lines[:head], left_out, *lines[len(lines) - tail :]])
+
+
+def _cut_line(text: str) -> str:
+    """Keep a line of data, as of an image in a source, from being the whole document."""
+    if len(text) <= _LONGEST_LINE:
+        return text
+    half = _LONGEST_LINE // 2
+    return f"{text[:half]} … {len(text) - 2 * half:,} more … {text[-half:]}"

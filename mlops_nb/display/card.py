@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.display.blocks import Span, line
 from mlops_nb.display.formats import UNKNOWN, duration, number, one_line, shortened
-from mlops_nb.display.html import write_html
 from mlops_nb.display.phrases import STATUS_MARKS, change_span, status_tone, verdict_tone
 from mlops_nb.display.sparkline import as_text, trend
 from mlops_nb.display.text import write_text
@@ -116,11 +115,6 @@ class CardView(View):
         """Write the card as one line, however long."""
         return write_text(self.blocks(), columns=columns or _ONE_LINE, color=color)
 
-    @property
-    def html(self) -> str:
-        """The card as an HTML fragment."""
-        return write_html(self.blocks())
-
     def _clauses(self) -> Iterator[list[Span]]:
         card = self.card
         yield _who(card)
@@ -175,7 +169,7 @@ def _metric(card: Card) -> Iterator[list[Span]]:
     spans.append(Span(number(card.value), "strong", repr(card.value)))
     if len(card.curve) > 1:
         word = trend(card.curve)
-        spans += [Span(" "), Span(as_text(card.curve), "muted")]
+        spans += [Span(" "), Span(as_text(card.curve), "muted", curve=card.curve)]
         spans += [Span(f" ({word})", "muted")] if word else []
     if card.delta is not None:
         spans += [

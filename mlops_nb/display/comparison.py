@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.display.blocks import Cell, Column, Span, Table, TableRow, line
-from mlops_nb.display.formats import UNKNOWN, counted, difference, duration, number, scalar
+from mlops_nb.display.formats import (
+    UNKNOWN,
+    counted,
+    difference,
+    duration,
+    number,
+    one_line,
+    scalar,
+    shortened,
+)
+from mlops_nb.display.html import NOTEBOOK_COLUMNS, write_html
 from mlops_nb.display.phrases import (
     STATUS_MARKS,
     change_span,
@@ -31,14 +41,17 @@ if TYPE_CHECKING:
     from mlops_nb.display.view import Place
     from mlops_nb.model import Json
 
+_Columns = tuple[Column, tuple[Cell, ...]]
+
 COMPARE_MIME = "application/vnd.mlops-nb.compare.v1+json"
 
 MOST_ROWS = 200
 _MOST_CHILDREN = 10
-_MOST_PARAMS, _MOST_METRICS = 8, 6
+_LONGEST_NAME = 60
+_MOST_PARAMS, _MOST_METRICS, _MOST_CURVES = 5, 4, 2
 # What goes first when there is no room has the highest rank: the fourth parameter goes before
 # the environment's mark, and that before the first parameter.
-_PARAM_RANKS, _METRIC_RANKS, _CURVE_RANKS = (10, 22, 30, 38), (0, 24, 40), (45,)
+_PARAM_RANKS, _METRIC_RANKS, _CURVE_RANKS = (10, 22, 30, 38), (0, 24, 40), (29,)
 _RANKS = {"verdict": 20, "data": 26, "code": 28, "fit": 32, "environment": 34, "attempt": 36}
 _OTHER_PARAMS, _OTHER_METRICS, _OTHER_CURVES = 50, 70, 90
 
@@ -76,6 +89,11 @@ class ComparisonView(View):
         """Give the comparison as JSON, with no more rows than are drawn."""
         return self.comparison.to_dict(limit=self.limit)
 
+    @property
+    def html(self) -> str:
+        """The comparison as an HTML fragment; one with all columns scrolls sideways."""
+        return write_html(self.blocks(), columns=None if self.is_complete else NOTEBOOK_COLUMNS)
+
     def blocks(self) -> tuple[Block, ...]:
         """Give the heading, the table, and what to do next."""
         comparison = self.comparison
@@ -89,6 +107,7 @@ class ComparisonView(View):
                 for cells in zip(*(cells for _, cells in self._columns(shown)), strict=True)
             ),
             summary=f"{counted(len(shown), 'run')} compared",
+            opener=self._command("--all"),
         )
         return (self._heading(), table, *self._left_out(shown), *self._next(shown))
 
@@ -106,10 +125,18 @@ class ComparisonView(View):
 
     def _heading(self) -> Block:
         comparison = self.comparison
-        parts = [Span(comparison.title, "strong"), Span(" · ")] if comparison.title else []
+        parts = (
+            [Span(shortened(one_line(comparison.title), _LONGEST_NAME), "strong"), Span(" · ")]
+            if comparison.title
+            else []
+        )
         parts.append(Span(self._counts()))
         if comparison.sort_by is not None:
-            parts += [Span(" · best "), Span(comparison.sort_by, "strong"), Span(" first")]
+            parts += [
+                Span(" · best "),
+                Span(shortened(one_line(comparison.sort_by), _LONGEST_NAME), "strong"),
+                Span(" first"),
+            ]
         differing = len(comparison.differs["params"])
         all_hint = "" if self.is_complete else f" (all: {self._command('--all')})"
         if comparison.known_params > differing:
@@ -137,11 +164,14 @@ class ComparisonView(View):
         if any(weak_binding(cell.binding) for row in shown for cell in row.metrics.values()):
             yield line(Span("?  which model the value belongs to was guessed", "muted"))
         hidden = [
-            *comparison.params[self._most_params :],
-            *comparison.metrics[self._most_metrics :],
+            *comparison.params[self._most_params or len(comparison.params) :],
+            *self._single[self._most_metrics or len(self._single) :],
+            *self._curved[self._most_curves or len(self._curved) :],
         ]
         if hidden:
-            names = ", ".join(hidden[:8]) + (", …" if len(hidden) > 8 else "")  # noqa: PLR2004
+            names = ", ".join(shortened(one_line(name), 30) for name in hidden[:8]) + (
+                ", …" if len(hidden) > 8 else ""
+            )
             text = (
                 f"{counted(len(hidden), 'more column')}: {names} (all: {self._command('--all')})"
             )
@@ -154,7 +184,7 @@ class ComparisonView(View):
         parts: list[Span] = []
         if best is not None:
             parts = [
-                Span(f"best {comparison.sort_by}: "),
+                Span(f"best {shortened(one_line(comparison.sort_by or ''), _LONGEST_NAME)}: "),
                 Span(best.label, "strong"),
                 Span(".   "),
             ]
@@ -176,14 +206,33 @@ class ComparisonView(View):
     def _most_metrics(self) -> int | None:
         return None if self.is_complete else _MOST_METRICS
 
-    def _columns(self, rows: list[Row]) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
+    @property
+    def _most_curves(self) -> int | None:
+        return None if self.is_complete else _MOST_CURVES
+
+    @property
+    def _curved(self) -> list[str]:
+        """The metrics that are drawn as curves."""
+        cells = [item for row in self.comparison.rows for item in row.metrics.items()]
+        curved = {key for key, cell in cells if len(cell.curve) > 1}
+        return [key for key in self.comparison.metrics if key in curved]
+
+    @property
+    def _single(self) -> list[str]:
+        """The metrics with a column of values; the one sorted by always has one."""
+        curved = {*self._curved} - {self.comparison.sort_by}
+        return [key for key in self.comparison.metrics if key not in curved]
+
+    def _columns(self, rows: list[Row]) -> Iterator[_Columns]:
         yield Column(""), tuple(_mark(row) for row in rows)
         yield Column("run"), tuple(_label(row) for row in rows)
         yield from self._identity(rows)
         for i, key in enumerate(self.comparison.params[: self._most_params]):
             yield _param_column(key, i, rows)
-        for i, key in enumerate(self.comparison.metrics[: self._most_metrics]):
-            yield from self._metric_columns(key, i, rows)
+        for i, key in enumerate(self._single[: self._most_metrics]):
+            yield self._metric_column(key, i, rows)
+        for i, key in enumerate(self._curved[: self._most_curves]):
+            yield self._curve_column(key, i, rows)
         yield (
             Column(
                 self.comparison.duration_kind, "right", rank=_RANKS["fit"], hover=_DURATION_MEANS
@@ -194,7 +243,7 @@ class ComparisonView(View):
         if any(row.verdict or not row.contends for row in rows):
             yield _VERDICT, tuple(verdict_cell(row.run, row.verdict) for row in rows)
 
-    def _identity(self, rows: list[Row]) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
+    def _identity(self, rows: list[Row]) -> Iterator[_Columns]:
         if len({row.run.name for row in rows}) > 1:
             yield Column("name", rank=21), tuple(Cell(row.run.name) for row in rows)
         if self.comparison.is_grouped:
@@ -203,21 +252,24 @@ class ComparisonView(View):
             cells = tuple(Cell(str(r.run.attempt) if r.run.attempt else "") for r in rows)
             yield Column("attempt", "right", rank=_RANKS["attempt"]), cells
 
-    def _metric_columns(
-        self, key: str, index: int, rows: list[Row]
-    ) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
+    def _metric_column(self, key: str, index: int, rows: list[Row]) -> _Columns:
         cells = tuple(self._metric_cell(key, row) for row in rows)
         column = Column(
             f"{key} {direction(key)}",
             "decimal",
             rank=_rank(_METRIC_RANKS, index, _OTHER_METRICS),
-            hover=f"{key}, {'lower' if direction(key) == '↓' else 'higher'} is better",
+            hover=_better(key),
             has_changes=any(cell.change is not None for cell in cells),
         )
-        yield column, cells
-        curves = tuple(_curve_cell(row.metrics.get(key)) for row in rows)
-        if any(cell.curve for cell in curves):
-            yield Column(f"{key} curve", rank=_rank(_CURVE_RANKS, index, _OTHER_CURVES)), curves
+        return column, cells
+
+    def _curve_column(self, key: str, index: int, rows: list[Row]) -> _Columns:
+        is_alone = key != self.comparison.sort_by  # else its last value has a column already
+        cells = tuple(_curve_cell(row.metrics.get(key), is_alone) for row in rows)
+        rank = _rank(_CURVE_RANKS, index, _OTHER_CURVES)
+        return Column(
+            f"{key} {direction(key)}", rank=rank, hover=f"{_better(key)}; all steps"
+        ), cells
 
     def _metric_cell(self, key: str, row: Row) -> Cell:
         cell = row.metrics.get(key)
@@ -235,7 +287,7 @@ class ComparisonView(View):
             bar=None if cell.share is None else 0.06 + 0.94 * cell.share,
         )
 
-    def _marks(self, rows: list[Row]) -> Iterator[tuple[Column, tuple[Cell, ...]]]:
+    def _marks(self, rows: list[Row]) -> Iterator[_Columns]:
         reference = self.comparison.baseline_label
         for name in ("data", "code", "environment"):
             marks = [getattr(row, name) for row in rows]
@@ -274,7 +326,7 @@ def _duration(row: Row) -> Cell:
     return Cell(duration(row.duration_s), tone, value_hover(row.duration_s))
 
 
-def _param_column(key: str, index: int, rows: list[Row]) -> tuple[Column, tuple[Cell, ...]]:
+def _param_column(key: str, index: int, rows: list[Row]) -> _Columns:
     values = [row.params[key] for row in rows if key in row.params]
     are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     column = Column(
@@ -315,7 +367,12 @@ def _spread(cell: MetricCell) -> str:
     return f"from {cell.minimum!r} to {cell.maximum!r}"
 
 
-def _curve_cell(cell: MetricCell | None) -> Cell:
-    if cell is None or len(cell.curve) < 2:  # noqa: PLR2004
-        return Cell("")
-    return Cell(curve=cell.curve, hover=_spread(cell))
+def _curve_cell(cell: MetricCell | None, is_alone: bool) -> Cell:
+    if cell is None:
+        return Cell(UNKNOWN if is_alone else "", "muted")
+    last = number(cell.value) if is_alone else ""
+    return Cell(last, hover=value_hover(cell.value, _spread(cell)), curve=cell.curve)
+
+
+def _better(metric: str) -> str:
+    return f"{metric}, {'lower' if direction(metric) == '↓' else 'higher'} is better"

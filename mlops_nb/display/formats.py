@@ -24,6 +24,7 @@ _CONTROL = re.compile(
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
 _HOVER_CAP = 1000
+_PHRASE_CAP = 600
 
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86400, 30 * 86400
 
@@ -172,6 +173,11 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Clean a text and bring it on one line."""
     return _SPACE.sub(" ", clean(text)).strip()
+
+
+def phrase(text: str) -> str:
+    """Bring a piece of a sentence on one line, and bound it."""
+    return shortened(one_line(text), _PHRASE_CAP)
 
 
 def hover(text: str) -> str:

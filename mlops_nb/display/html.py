@@ -9,6 +9,7 @@ readable on white and on black; most text has none, so that it takes the page's 
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,24 @@ from mlops_nb.display.blocks import (
     Gallery,
     Line,
     Section,
+    Span,
     Table,
+    TableRow,
     cut_lines,
+    line,
 )
-from mlops_nb.display.formats import clean, hover, one_line, shortened
+from mlops_nb.display.formats import clean, hover, one_line, phrase, reads_right_to_left, shortened
 from mlops_nb.display.sparkline import as_data_uri, as_text
+from mlops_nb.display.text import kept_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from mlops_nb.display.blocks import Block, Cell, Column, Picture, Span, Tone
+    from mlops_nb.display.blocks import Block, Cell, Column, Picture, Tone
 
-_GOOD, _BAD, _WARN, _MUTED = "#23905a", "#d64a45", "#a8730f", "#7b7b7b"
+NOTEBOOK_COLUMNS = 160  # letters of this size in the output area of a usual window
+
+_GOOD, _BAD, _WARN, _MUTED = "#23905a", "#d64a45", "#a8730f", "#7f7f7f"
 _RULE = "rgba(128, 128, 128, 0.35)"
 _BAR = "rgba(74, 134, 197, 0.20)"
 
@@ -40,16 +47,21 @@ _TONES = {
     "muted": f"color: {_MUTED}",
 }
 _TABLE = (
-    "border-collapse: collapse; border: none; margin: 4px 0; font-size: 13px; "
+    "border-collapse: collapse; border: none; margin: 4px 0; font-size: 12px; "
     "font-variant-numeric: tabular-nums; width: auto"
 )
-_CELL = "padding: 3px 10px 3px 0; border: none; white-space: nowrap; line-height: 1.4"
-_HEAD = f"{_CELL}; border-bottom: 1px solid {_RULE}; font-weight: 500; color: {_MUTED}"
+_BOX = "padding: 3px 10px 3px 0; border: none; line-height: 1.4"
+_CELL = f"{_BOX}; white-space: nowrap"
+_HEAD = (
+    f"{_BOX}; border-bottom: 1px solid {_RULE}; font-weight: 500; color: {_MUTED}; "
+    "vertical-align: bottom; white-space: normal"
+)
 _LINE = "margin: 4px 0; line-height: 1.5; font-size: 13px"
 _CODE = (
     "margin: 2px 0 6px 0; padding: 6px 8px; font-size: 12px; line-height: 1.4; overflow-x: auto; "
     f"white-space: pre; border-left: 2px solid {_RULE}; background: rgba(128, 128, 128, 0.08)"
 )
+_BARE = "background: none; padding: 0; font-size: 12px"
 _FIGURE_SPACE, _POINT_SPACE = "\u2007", "\u2008"  # as wide as a digit, and as a point
 
 _PAGE = """<!doctype html>
@@ -58,12 +70,14 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
-body {{ margin: 24px; font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif;
-  color: #1c1c1c; background: #ffffff; }}
-pre, code {{ font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
+body {{ margin: 24px; color: #1c1c1c; background: #ffffff;
+  font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }}
+pre, code {{
+  font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
 tbody tr:hover td {{ background-color: rgba(128, 128, 128, 0.10); }}
 summary {{ cursor: pointer; }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #dedede; background: #141414; }} }}
@@ -77,29 +91,38 @@ summary {{ cursor: pointer; }}
 """
 
 
-def write_html(blocks: Iterable[Block]) -> str:
-    """Write blocks as a fragment for a notebook's output."""
-    return f"<div>{''.join(_html(blocks))}</div>"
+def write_html(blocks: Iterable[Block], *, columns: int | None = NOTEBOOK_COLUMNS) -> str:
+    """Write blocks as a fragment for a notebook's output.
+
+    Parameters
+    ----------
+    blocks
+        What to say.
+    columns
+        Letters that stand beside each other in the reader's window; what a table has beyond
+        that is named below it. None for no bound.
+    """
+    return f"<div>{''.join(_html(blocks, columns))}</div>"
 
 
 def write_html_page(blocks: Iterable[Block], *, title: str) -> str:
     """Write blocks as a whole HTML file that follows the reader's light or dark theme."""
-    return _PAGE.format(title=escape(one_line(title)), body=write_html(blocks))
+    return _PAGE.format(title=escape(one_line(title)), body=write_html(blocks, columns=None))
 
 
-def _html(blocks: Iterable[Block]) -> Iterator[str]:
+def _html(blocks: Iterable[Block], columns: int | None) -> Iterator[str]:
     for block in blocks:
         if isinstance(block, Line):
             yield _line(block)
         elif isinstance(block, Table):
-            yield _table(block)
+            yield from _fitted_table(block, columns)
         elif isinstance(block, Code):
             text = cut_lines(clean(block.text), block.most_lines)
-            yield f'<pre style="{_CODE}"><code>{escape(text)}</code></pre>'
+            yield f'<pre style="{_CODE}"><code style="{_BARE}">{escape(text)}</code></pre>'
         elif isinstance(block, Gallery):
             yield f"<div>{''.join(_picture(picture) for picture in block.pictures)}</div>"
         else:
-            yield _section(block)
+            yield _section(block, columns)
 
 
 def _line(block: Line) -> str:
@@ -125,9 +148,9 @@ def _text(text: str, tone: Tone = "plain", about: str = "") -> str:
     """Write a text in its tone, isolated so that its direction stays its own."""
     if not text:
         return ""
-    content = (
-        f"<bdi>{escape(one_line(text))}</bdi>" if not text.isascii() else escape(one_line(text))
-    )
+    content = escape(phrase(text))
+    if reads_right_to_left(content):
+        content = f"<bdi>{content}</bdi>"
     if tone == "strong":
         return f"<strong{_title(about)}>{content}</strong>"
     if tone == "code":
@@ -142,13 +165,13 @@ def _title(about: str) -> str:
     return f' title="{escape(hover(about))}"' if about else ""
 
 
-def _section(block: Section) -> str:
+def _section(block: Section, columns: int | None) -> str:
     opening = " open" if block.is_open else ""
     note = f"&emsp;{_text(block.note, 'muted')}" if block.note else ""
     return (
         f'<details{opening} style="margin: 8px 0"><summary style="{_LINE}">'
-        f"<strong>{escape(one_line(block.title))}</strong>{note}</summary>"
-        f'<div style="margin-left: 16px">{"".join(_html(block.blocks))}</div></details>'
+        f"<strong>{escape(phrase(block.title))}</strong>{note}</summary>"
+        f'<div style="margin-left: 16px">{"".join(_html(block.blocks, columns))}</div></details>'
     )
 
 
@@ -156,7 +179,7 @@ def _picture(picture: Picture) -> str:
     if picture.mime not in PICTURE_TYPES:
         return ""
     data = base64.b64encode(picture.data).decode()
-    caption = escape(one_line(picture.caption))
+    caption = escape(phrase(picture.caption))
     return (
         f'<img src="data:{picture.mime};base64,{data}" alt="{caption}" title="{caption}" '
         'width="260" style="margin: 4px 12px 4px 0; max-width: 260px; background: #ffffff">'
@@ -168,6 +191,19 @@ def _curve(values: Sequence[float]) -> str:
         f'<img src="{as_data_uri(values)}" alt="{as_text(values)}" width="84" height="18" '
         'style="vertical-align: middle; background: none; margin: 0">'
     )
+
+
+def _fitted_table(table: Table, columns: int | None) -> Iterator[str]:
+    hidden: list[str] = []
+    if columns is not None:
+        kept, hidden = kept_columns(table, columns)
+        heads = tuple(table.columns[i] for i in kept)
+        rows = tuple(TableRow(tuple(row.cells[i] for i in kept)) for row in table.rows)
+        table = replace(table, columns=heads, rows=rows)
+    yield _table(table)
+    if hidden:
+        how = f" (all: {table.opener})" if table.opener else ""
+        yield _line(line(Span(f"not shown here: {', '.join(hidden)}{how}", "muted")))
 
 
 def _table(table: Table) -> str:
@@ -192,6 +228,7 @@ def _head(column: Column, span: int) -> str:
     align = "left" if column.align == "left" or span > 1 else "right"
     wide = ' colspan="2"' if span > 1 else ""
     title = escape(shortened(one_line(column.title), max(column.widest, 24)))
+    title = title.replace("_", "_<wbr>")
     return (
         f'<th scope="col"{wide}{_title(column.hover)} style="{_HEAD}; text-align: {align}">'
         f"{title}</th>"
@@ -208,16 +245,15 @@ def _cell(column: Column, cell: Cell, places: int) -> str:
 
 
 def _value(column: Column, cell: Cell, places: int) -> str:
-    if cell.curve:
-        return _curve(cell.curve)
+    curve = f"{_curve(cell.curve)} " if len(cell.curve) > 1 else ""
     text = shortened(one_line(cell.text), column.widest)
     about = cell.hover or (cell.text if text != cell.text else "")
     padding = _padding(text, places) if column.align == "decimal" else ""
-    return _text(text, cell.tone, about) + padding
+    return curve + _text(text, cell.tone, about) + padding
 
 
 def _change(cell: Cell) -> str:
-    style = f"{_CELL}; text-align: left; background: none"
+    style = f"{_CELL}; text-align: left; background: none".replace("3px 0", "3px 4px", 1)
     if cell.change is None:
         return f'<td style="{style}"></td>'
     inner = _text(cell.change.text, cell.change.tone, cell.change.hover)

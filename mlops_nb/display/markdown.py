@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mlops_nb.display.blocks import Code, Gallery, Line, Section, Table, cut_lines
-from mlops_nb.display.formats import clean, one_line, shortened, width
+from mlops_nb.display.formats import clean, one_line, phrase, shortened, width
 from mlops_nb.display.sparkline import as_text
 from mlops_nb.display.text import isolated
 
@@ -29,7 +29,7 @@ def write_markdown(blocks: Iterable[Block]) -> str:
 
 def escaped(text: str) -> str:
     """Make a text safe inside a line or a table cell."""
-    text = _SPECIAL.sub(r"\\\1", one_line(text))
+    text = _SPECIAL.sub(r"\\\1", phrase(text))
     text = _EMPHASIS.sub(r"\\_", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return isolated(text.replace("@", "&#64;"))
@@ -110,7 +110,10 @@ def _rule(columns: tuple[Column, ...], widths: list[int]) -> str:
 def _column(table: Table, index: int) -> list[str]:
     """Give the header and the cells of a column, padded to one width."""
     column = table.columns[index]
-    texts = [escaped(column.title), *(_cell(row.cells[index]) for row in table.rows)]
+    texts = [
+        escaped(shortened(one_line(column.title), _WIDEST)),
+        *(_cell(row.cells[index]) for row in table.rows),
+    ]
     widest = max(3, *map(width, texts))
     if column.align == "left":
         return [text + " " * (widest - width(text)) for text in texts]
@@ -118,8 +121,8 @@ def _column(table: Table, index: int) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    text = as_text(cell.curve) if cell.curve else shortened(one_line(cell.text), _WIDEST)
-    parts = [_toned(text, cell.tone) if text else ""]
+    text = shortened(one_line(cell.text), _WIDEST)
+    parts = [as_text(cell.curve), _toned(text, cell.tone) if text else ""]
     if cell.change is not None:
         parts.append(escaped(cell.change.text))
     return " ".join(part for part in parts if part)

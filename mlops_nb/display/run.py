@@ -19,6 +19,7 @@ from mlops_nb.display.formats import (
     number,
     one_line,
     scalar,
+    shortened,
     size,
 )
 from mlops_nb.display.phrases import (
@@ -123,7 +124,7 @@ class RunView(View):
             Span(STATUS_MARKS[run.status], tone, run.status),
             Span(" run "),
             Span(self.label, "strong", run.id),
-            Span(f"   {one_line(run.name)}", "strong"),
+            Span(f"   {shortened(one_line(run.name), 80)}", "strong", run.name),
             Span(f" · attempt {run.attempt}" if run.attempt else ""),
             Span(f" · {run.status}", tone if tone != "good" else "plain"),
         ]
@@ -131,7 +132,7 @@ class RunView(View):
             verdict = str(run.verdict.get("label"))
             spans += [Span(" · "), Span(verdict, verdict_tone(verdict), verdict_details(run))]
         yield line(*spans)
-        yield line(Span("   ".join(self._facts()), "muted", exact_time(run.started_at)))
+        yield line(Span(" · ".join(self._facts()), "muted"))
         for reason in (run.verdict or {}).get("reasons") or ():
             said = f"{reason.get('kind')}: {reason.get('text')}"
             yield line(Span(f"  {one_line(said)}", "warn"))
@@ -141,13 +142,13 @@ class RunView(View):
         yield f"began {ago(run.started_at, self.now)} ({exact_time(run.started_at)})"
         yield f"took {duration(run.duration_s if run.busy_s is None else run.busy_s)}"
         if run.notebook:
-            yield f"in {one_line(run.notebook)}"
+            yield f"in {_short(run.notebook)}"
         if run.git:
             dirty = ", with uncommitted changes" if run.git.get("dirty") else ""
             branch = f" on {run.git['branch']}" if run.git.get("branch") else ""
-            yield one_line(f"commit {str(run.git.get('commit'))[:8]}{branch}{dirty}")
+            yield _short(f"commit {str(run.git.get('commit'))[:8]}{branch}{dirty}")
         if run.tags:
-            yield one_line("tags " + ", ".join(f"{k}={v}" for k, v in run.tags.items()))
+            yield _short("tags " + ", ".join(f"{k}={v}" for k, v in run.tags.items()))
 
     def _next(self) -> Iterator[Block]:
         spans = [Span("compare:  "), Span(command(self.place, "compare", self._pair()), "code")]
@@ -184,7 +185,7 @@ class RunView(View):
         if lineage:
             yield (
                 "lineage",
-                Section("lineage", lineage, "which cell made which name", is_open=False),
+                Section("lineage", lineage, "which cell made which name"),
             )
         if self.run.artifacts:
             yield "files", self._files()
@@ -236,7 +237,8 @@ class RunView(View):
             blocks.append(_param_table(own, before))
         if default:
             title = f"{len(default)} at their defaults"
-            blocks.append(Section(title, (_param_table(default, before),), is_open=not own))
+            table = _param_table(default, before)
+            blocks.append(Section(title, (table,), ", ".join(default), is_open=not own))
         return Section(
             "parameters", tuple(blocks), counted(len(own), "set or changed").rstrip("s")
         )
@@ -360,7 +362,7 @@ def _param_table(params: Mapping[str, Param], before: Mapping[str, Param]) -> Ta
     for key, param in params.items():
         was = before.get(key)
         is_new = was is not None and was.value != param.value
-        change = Span(f"was {scalar(was.value)}", "warn") if was is not None and is_new else None
+        change = Span(f"(was {scalar(was.value)})", "warn") if was is not None and is_new else None
         about = f"changed {param.version - 1} times" if param.version > 1 else ""
         tone: Tone = "muted" if param.is_default else "strong"
         rows.append(TableRow((Cell(key), Cell(scalar(param.value), tone, about, change=change))))
@@ -382,6 +384,10 @@ def _flat(value: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, st
             is_size = key.endswith("_bytes") and isinstance(item, int)
             name = f"{prefix}{key}".removesuffix("_bytes") if is_size else f"{prefix}{key}"
             yield name, size(item) if is_size else scalar(item)
+
+
+def _short(text: str) -> str:
+    return shortened(one_line(text), 120)
 
 
 def _version(content: Mapping[str, Json]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_nb.display.blocks import Code, Column, Gallery, Line, Section, Span, Table, cut_lines
-from mlops_nb.display.formats import clean, one_line, reads_right_to_left, shortened, width
+from mlops_nb.display.formats import clean, one_line, phrase, reads_right_to_left, shortened, width
 from mlops_nb.display.sparkline import as_text
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ class _Writer:
     color: bool
 
     def lines(self, blocks: Iterable[Block], columns: int) -> Iterator[str]:
+        was_section = False
         for block in blocks:
+            if was_section and not isinstance(block, Section):
+                yield ""
+            was_section = isinstance(block, Section)
             if isinstance(block, Line):
                 yield from self.line(block, columns)
             elif isinstance(block, Table):
@@ -62,7 +66,7 @@ class _Writer:
             elif isinstance(block, Code):
                 yield from cut_lines(clean(block.text), block.most_lines).split("\n")
             elif isinstance(block, Gallery):
-                yield from (one_line(picture.caption) for picture in block.pictures)
+                yield from (phrase(picture.caption) for picture in block.pictures)
             else:
                 yield from self.section(block, columns)
 
@@ -74,17 +78,18 @@ class _Writer:
             yield from textwrap.wrap(whole, max(columns, 20), subsequent_indent=_INDENT)
 
     def section(self, block: Section, columns: int) -> Iterator[str]:
-        note = f"  {self.paint(one_line(block.note), 'muted')}" if block.note else ""
+        note = f"  {self.paint(phrase(block.note), 'muted')}" if block.note else ""
         opener = "" if block.is_open or not block.opener else f"   see: {block.opener}"
         yield ""
-        yield self.paint(one_line(block.title), "strong") + note + opener
-        if block.is_open or not block.opener:
+        yield self.paint(phrase(block.title), "strong") + note + opener
+        if block.is_open:
             for text in self.lines(block.blocks, columns - len(_INDENT)):
                 yield _INDENT + text if text else ""
 
     def table(self, table: Table, columns: int) -> Iterator[str]:
         fitted, dropped = _fitted(table, columns)
-        yield self.paint(_GAP.join(column.header for column in fitted), "muted")
+        if any(column.header.strip() for column in fitted):
+            yield self.paint(_GAP.join(column.header for column in fitted), "muted")
         for i in range(len(table.rows)):
             yield _GAP.join(self.cell(column, i) for column in fitted)
         if dropped:
@@ -126,7 +131,7 @@ def _said(span: Span) -> str:
     # Blanks around a span set it apart, so only what is inside is brought on one line.
     inner = span.text.strip(" ")
     before, after = span.text.partition(inner)[0::2] if inner else (span.text, "")
-    return before + isolated(one_line(inner)) + after
+    return before + isolated(phrase(inner)) + after
 
 
 def isolated(text: str) -> str:
@@ -150,8 +155,21 @@ def _fitted(table: Table, columns: int) -> tuple[list[_Fitted], list[str]]:
         dropped.append(last)
 
 
+def kept_columns(table: Table, columns: int) -> tuple[list[int], list[str]]:
+    """Choose the columns of a table that fit, and name those that do not."""
+    kept, dropped = list(range(len(table.columns))), []
+    widths = [_fit(table, i, None).width + len(_GAP) for i in kept]
+    while sum(widths[i] for i in kept) > columns:
+        rank, last = max((table.columns[i].rank, i) for i in kept)
+        if rank == 0:
+            break
+        kept.remove(last)
+        dropped.append(last)
+    return kept, _titles(table, dropped)
+
+
 def _titles(table: Table, dropped: Sequence[int]) -> list[str]:
-    return [one_line(table.columns[i].title) for i in sorted(dropped)]
+    return [shortened(one_line(table.columns[i].title).rstrip(" ↑↓"), 30) for i in sorted(dropped)]
 
 
 def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
@@ -161,7 +179,7 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
     texts = [_cell_text(cell, limit) for cell in cells]
     values = _point_aligned(texts) if column.align == "decimal" else texts
     title = shortened(one_line(column.title), max(limit, _NARROWEST))
-    changes = ["" if c.change is None else f" {one_line(c.change.text)}" for c in cells]
+    changes = ["" if c.change is None else f" {phrase(c.change.text)}" for c in cells]
     change_width = max(map(width, changes), default=0)
     value_width = max([width(title) - change_width, *map(width, values)], default=0)
     if column.align == "left":
@@ -176,8 +194,8 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
 
 
 def _cell_text(cell: Cell, widest: int) -> str:
-    text = as_text(cell.curve) if cell.curve else one_line(cell.text)
-    return isolated(shortened(text, widest))
+    text = isolated(shortened(one_line(cell.text), widest))
+    return " ".join(filter(None, (as_text(cell.curve), text)))
 
 
 def _point_aligned(texts: list[str]) -> list[str]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xxhash import xxh3_128
 
-from mlops_nb.fingerprint.scheme import ROWS, Column, OpaqueValueError
+from mlops_nb.fingerprint.scheme import ROWS, Column, OpaqueValueError, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from mlops_nb.fingerprint.scheme import Pass
 
 NOT_A_TIME = -(2**63)
+
+_DOUBLE = 8
+_X87_MANTISSA = 63
+_LONG_ROW = 1024
 
 _QUIET_NAN: dict[str, tuple[str, int]] = {
     "float16": ("u2", 0x7E00),
@@ -42,7 +45,9 @@ def logical_type(dtype: np.dtype[Any]) -> str:
         return dtype.name
     if dtype.kind == "f":
         # A long double has another layout on every platform.
-        return dtype.name if dtype.itemsize <= 8 else f"longdouble{np.finfo(dtype).nmant + 1}"
+        return (
+            dtype.name if dtype.itemsize <= _DOUBLE else f"longdouble{np.finfo(dtype).nmant + 1}"
+        )
     if dtype.kind in "mM":
         return f"{'timedelta64' if dtype.kind == 'm' else 'datetime64'}[{time_unit(dtype)}]"
     if dtype.kind in "SUV" and dtype.names is None and dtype.subdtype is None:
@@ -84,7 +89,7 @@ def number_columns(
     """
     width, rows = block.shape
     tracker.take(block.size * block.itemsize)
-    columns = [Column(type_, rows, str(block.dtype)) for _ in range(width)]
+    columns = [Column(type_, rows) for _ in range(width)]
     summarise = _SUMMARIES["time" if is_time else block.dtype.kind]
     is_contiguous = block.strides[1] == block.itemsize or rows == 1
     with np.errstate(all="ignore"):
@@ -115,34 +120,45 @@ def masked_column(
     """Read numbers with a mask of the missing ones; what lies under the mask does not count."""
     rows = len(values)
     tracker.take(values.size * values.itemsize)
-    column = Column(type_, rows, str(values.dtype))
-    summarise = _SUMMARIES[values.dtype.kind]
-    with np.errstate(all="ignore"):
-        for start in range(0, rows, ROWS):
-            piece = np.ascontiguousarray(values[start : start + ROWS])
-            missing = np.ascontiguousarray(mask[start : start + ROWS])
-            nulls = int(np.count_nonzero(missing))
-            if nulls:
-                _add_masked(piece, missing, nulls, column, tracker)
-            else:
-                summarise(piece[np.newaxis, :], [column], tracker)
+    column = Column(type_, rows)
+    for start in range(0, rows, ROWS):
+        piece = np.ascontiguousarray(values[start : start + ROWS])
+        missing = np.ascontiguousarray(mask[start : start + ROWS])
+        add_masked(piece, missing, column, tracker)
     return column
+
+
+def add_masked(
+    piece: NDArray[Any], missing: NDArray[np.bool_] | None, column: Column, tracker: Pass
+) -> None:
+    """Add one contiguous chunk of numbers, some perhaps missing, to a column."""
+    nulls = 0 if missing is None else int(np.count_nonzero(missing))
+    with np.errstate(all="ignore"):
+        if missing is not None and nulls:
+            _add_gaps(piece, missing, nulls, column, tracker)
+        elif is_number(piece.dtype):
+            _SUMMARIES[piece.dtype.kind](piece[np.newaxis, :], [column], tracker)
+        else:
+            _add_odd(piece, column, tracker)
+
+
+def add_times(
+    piece: NDArray[np.int64], missing: NDArray[np.bool_] | None, column: Column, tracker: Pass
+) -> None:
+    """Add one contiguous chunk of times, missing ones by a mask or as `NOT_A_TIME`."""
+    if missing is not None and missing.any():
+        piece = piece.copy()
+        np.copyto(piece, NOT_A_TIME, where=missing)
+    _add_times(piece[np.newaxis, :], [column], tracker)
 
 
 def odd_column(values: NDArray[Any], tracker: Pass, type_: str) -> Column:
     """Read a column of half, long double, complex or foreign-endian numbers, or of raw bytes."""
     tracker.take(values.size * values.itemsize)
-    column = Column(type_, len(values), str(values.dtype))
-    with np.errstate(all="ignore"):
-        for start in range(0, len(values), ROWS):
-            piece = native(np.ascontiguousarray(values[start : start + ROWS]))
-            if is_number(piece.dtype):
-                _SUMMARIES[piece.dtype.kind](piece[np.newaxis, :], [column], tracker)
-            else:
-                low, high, nulls = _odd_bounds(piece)
-                chunk = xxh3_128(b"-")
-                chunk.update(as_bytes(canonical(piece, tracker)))
-                column.add(chunk.digest(), nulls, low, high, None)
+    column = Column(type_, len(values))
+    for start in range(0, len(values), ROWS):
+        piece = native(np.ascontiguousarray(values[start : start + ROWS]))
+        add_masked(piece, None, column, tracker)
     return column
 
 
@@ -165,7 +181,7 @@ def canonical(values: NDArray[Any], tracker: Pass) -> NDArray[Any]:
         values = values.view(values.real.dtype)
     if values.dtype.kind != "f":
         return values
-    if values.itemsize > 8:
+    if values.itemsize > _DOUBLE:
         return _without_padding(values)
     # NaN makes the minimum NaN: the cheapest question that can be asked.
     if not values.size or not np.isnan(np.minimum.reduce(values, axis=None)):
@@ -177,6 +193,11 @@ def canonical(values: NDArray[Any], tracker: Pass) -> NDArray[Any]:
     np.copyto(copied, values)
     np.copyto(copied, np.nan, where=missing)
     return copied
+
+
+def packed(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Pack a mask in bits, the first one lowest."""
+    return np.packbits(missing, bitorder="little")
 
 
 def lent(tracker: Pass, like: NDArray[Any], *, slot: int = 0) -> NDArray[Any]:
@@ -200,7 +221,7 @@ def _has_quiet_nans(values: NDArray[Any], nulls: int) -> bool:
 def _without_padding(values: NDArray[Any]) -> NDArray[Any]:
     clean = np.where(np.isnan(values), values.dtype.type(np.nan), values)
     octets = clean.reshape(-1).view(np.uint8).reshape(-1, values.itemsize)
-    if np.finfo(values.dtype).nmant == 63:
+    if np.finfo(values.dtype).nmant == _X87_MANTISSA:
         # x87 numbers fill 10 of their 16 bytes; the others are whatever was there.
         octets[:, 10:] = 0
     return octets
@@ -214,10 +235,7 @@ def _odd_bounds(piece: NDArray[Any]) -> tuple[Any, Any, int]:
 
 
 def _chunk(row: NDArray[Any]) -> bytes:
-    hasher = xxh3_128(b"-")
-    hasher.update(row)
-    digest: bytes = hasher.digest()
-    return digest
+    return digest_of(b"-", row)
 
 
 def _add_integers(piece: NDArray[Any], columns: Sequence[Column], _: Pass) -> None:
@@ -248,13 +266,13 @@ def _add_floats(piece: NDArray[Any], columns: Sequence[Column], tracker: Pass) -
         if total == total:  # noqa: PLR0124  NaN differs from itself
             column.add(_chunk(row), 0, low, high, total)
         else:
-            chunk, nulls, total = _chunk_with_nan(row, tracker)
-            column.add(chunk, nulls, low, high, total)
+            chunk, nulls, rest = _chunk_with_nan(row, tracker)
+            column.add(chunk, nulls, low, high, rest)
 
 
 def _row_sums(piece: NDArray[Any]) -> list[float]:
     # einsum is the fastest sum of a long row, but it adds in the width of its input.
-    if piece.dtype.itemsize == 8 and piece.shape[1] > 1024:
+    if piece.dtype.itemsize == _DOUBLE and piece.shape[1] > _LONG_ROW:
         sums: list[float] = np.einsum("ij->i", piece).tolist()
     else:
         sums = np.add.reduce(piece, axis=1).tolist()
@@ -293,24 +311,30 @@ def _add_times(piece: NDArray[Any], columns: Sequence[Column], _: Pass) -> None:
         column.add(_chunk(row), nulls, low, high, None)
 
 
-def _add_masked(
+def _add_odd(piece: NDArray[Any], column: Column, tracker: Pass) -> None:
+    low, high, nulls = _odd_bounds(piece)
+    chunk = digest_of(b"-", as_bytes(canonical(piece, tracker)))
+    column.add(chunk, nulls, low, high, None)
+
+
+def _add_gaps(
     piece: NDArray[Any], missing: NDArray[np.bool_], nulls: int, column: Column, tracker: Pass
 ) -> None:
     low = high = total = None
     if nulls < len(piece):
         low, high, total = _present_bounds(piece, missing)
     zeroed = piece.copy()
-    np.copyto(zeroed, piece.dtype.type(0), where=missing)
+    np.copyto(zeroed, np.zeros((), piece.dtype), where=missing)
     if piece.dtype.kind == "f":
         nulls += int(np.count_nonzero(np.isnan(zeroed)))
-    chunk = xxh3_128(b"N")
-    chunk.update(np.packbits(missing, bitorder="little"))
-    chunk.update(canonical(zeroed, tracker))
-    column.add(chunk.digest(), nulls, low, high, total)
+    chunk = digest_of(b"N", packed(missing), as_bytes(canonical(zeroed, tracker)))
+    column.add(chunk, nulls, low, high, total)
 
 
 def _present_bounds(piece: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:
     present = piece[~missing]
+    if piece.dtype.kind not in "biuf":
+        return None, None, None
     if piece.dtype.kind == "b":
         total = int(np.count_nonzero(present))
         return total == len(present), total > 0, total

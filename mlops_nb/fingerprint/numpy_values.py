@@ -7,7 +7,7 @@ transposed, foreign-endian, read-only or mapped from a file.
 from __future__ import annotations
 
 import math
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,15 +112,10 @@ def _subclass_content(value: Any, cls: type, tracker: Pass) -> bytes:
         mask = np.ma.getmaskarray(value)
         data = np.where(mask, value.dtype.type(0), np.ndarray.view(value, np.ndarray))
         return array_digest(mask, tracker)[0] + array_digest(data, tracker)[0]
-    attributes = getattr(value, "__dict__", None) if cls is np.matrix else _attributes(value)
-    return tracker.encoder.encode(attributes or {})
-
-
-def _attributes(value: object) -> dict[str, object]:
-    found = object.__getattribute__(value, "__dict__")
-    if type(found) is not dict:
+    attributes = object.__getattribute__(value, "__dict__")
+    if type(attributes) is not dict:
         raise OpaqueValueError
-    return found
+    return tracker.encoder.encode(attributes)
 
 
 def array_digest(
@@ -168,7 +163,7 @@ def _refuse_short_file(array: NDArray[Any]) -> None:
     while isinstance(base, np.ndarray):
         if type(base) is np.memmap and base.filename is not None:
             needed = base.offset + base.nbytes
-            if os.stat(base.filename).st_size < needed:
+            if Path(base.filename).stat().st_size < needed:
                 raise OpaqueValueError
             return
         base = base.base
@@ -199,13 +194,13 @@ def _object_chunks(array: NDArray[Any], tracker: Pass) -> list[bytes]:
         hasher = xxh3_128()
         for first in range(start, min(start + per_chunk, flat.size), ROWS):
             last = min(first + ROWS, start + per_chunk)
-            hasher.update(tracker.encoder.objects(flat[first:last].tolist())[1])
+            hasher.update(tracker.encoder.objects(flat[first:last].tolist()))
         chunks.append(hasher.digest())
     return chunks
 
 
 def _fixed_chunk(pieces: Iterator[NDArray[Any]], tracker: Pass) -> bytes:
-    hasher = xxh3_128(b"-")
+    hasher: Any = xxh3_128(b"-")
     for piece in pieces:
         hasher.update(as_bytes(canonical(native(piece), tracker)))
     digest: bytes = hasher.digest()
@@ -254,7 +249,7 @@ def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[An
 
 
 def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:
-    if part.ndim < 2 or part.strides[0] >= part.strides[-1]:
+    if part.ndim <= 1 or part.strides[0] >= part.strides[-1]:
         np.copyto(band, part)
         return
     for first in range(0, part.shape[-1], _TILE):

@@ -97,36 +97,33 @@ class Encoder:
             return self._nested(value, container)
         return self._rare(value, cls)
 
-    def objects(self, values: list[object]) -> tuple[str, bytes]:
-        """Digest up to 65,536 objects.
+    def objects(self, values: list[object]) -> bytes:
+        """Digest up to 65,536 objects of a list or an array."""
+        joined = _joined(values)
+        if joined is not None and _are_exactly(values, str):
+            return self._text_chunk(values, joined)  # type: ignore[arg-type]
+        return self._not_texts(values)
+
+    def column(self, values: list[object]) -> tuple[str, bytes, int]:
+        """Digest up to 65,536 objects of a column, where texts may be missing.
+
+        Missing is None, NaN, pandas' NA and NaT: the ways in which string columns store it.
 
         Returns
         -------
         tuple
-            What they all are (``utf8``, ``int``, ``float``, ``bool``, ``object``), and the digest.
+            What they are (``utf8``, ``null``, ``object``), the digest, how many are missing.
         """
-        try:
-            # join looks at the type from inside, so this is safe for objects of any class.
-            joined = "".join(values)  # type: ignore[arg-type]
-        except TypeError:
-            return self._not_texts(values)
-        if values and list(map(type, values)).count(str) == len(values):
-            return "utf8", self._text_chunk(values, joined)  # type: ignore[arg-type]
-        return "object", self._any_objects(values)
-
-    def texts_with_gaps(self, values: list[object]) -> tuple[bytes, int] | None:
-        """Digest up to 65,536 texts of which some are missing, None if others are among them.
-
-        Missing is None, NaN, pandas' NA and NaT: the ways in which string columns store it.
-        """
-        kinds = set(map(id, map(type, values)))
-        if not kinds <= (_MISSING_TYPES | _pandas_missing() | {id(str)}):
-            return None
-        gaps = [type(value) is not str for value in values]
-        if id(float) in kinds and any(type(v) is float and v == v for v in values):  # noqa: PLR0124
-            return None
+        joined = _joined(values)
+        if joined is not None and _are_exactly(values, str):
+            return "utf8", self._text_chunk(values, joined), 0  # type: ignore[arg-type]
+        gaps = _gaps(values)
+        nulls = sum(gaps)
+        if not values or not all(map(_is_text_or_gap, values, gaps)):
+            return "object", self._not_texts(values), nulls
         filled: list[str] = ["" if gap else v for gap, v in zip(gaps, values, strict=True)]  # type: ignore[misc]
-        return self._text_chunk(filled, "".join(filled), gaps), sum(gaps)
+        chunk = self._text_chunk(filled, "".join(filled), gaps)
+        return "null" if nulls == len(values) else "utf8", chunk, nulls
 
     def _text_chunk(
         self, values: Sequence[str], joined: str, gaps: Sequence[bool] | None = None
@@ -139,15 +136,14 @@ class Encoder:
         digest: bytes = chunk.digest()
         return digest
 
-    def _not_texts(self, values: list[object]) -> tuple[str, bytes]:
-        cls = type(values[0])
-        if cls in _UNIFORM_TYPES if type(cls) is type else False:
-            is_same = all(map(operator.is_, map(type, values), repeat(cls)))
-            uniform = _uniform_chunk(cls, values) if is_same else None
-            if uniform is not None:
-                self._tracker.take(len(uniform))
-                return cls.__name__, xxh3_128(uniform).digest()
-        return "object", self._any_objects(values)
+    def _not_texts(self, values: list[object]) -> bytes:
+        for cls in _UNIFORM_TYPES:
+            if _are_exactly(values, cls):
+                uniform = _uniform_chunk(cls, values)
+                if uniform is not None:
+                    self._tracker.take(len(uniform))
+                    return xxh3_128(uniform).digest()
+        return self._any_objects(values)
 
     def _any_objects(self, values: Iterable[object]) -> bytes:
         chunk = xxh3_128(b"O")
@@ -192,8 +188,8 @@ class Encoder:
         if cls is type:
             return _named_class(value)  # type: ignore[arg-type]
         if _is_named_tuple(cls):
-            items = tuple.__iter__(value)  # type: ignore[call-overload]
-            return self.composite(f"namedtuple {name}", list(items))
+            items: list[object] = list(tuple.__iter__(value))  # type: ignore[arg-type]
+            return self.composite(f"namedtuple {name}", items)
         if type(cls) is not type:
             return self._with_metaclass(value, cls, name)
         if _is_dataclass(cls):
@@ -234,27 +230,25 @@ class Encoder:
     def _sequence(self, tag: bytes, values: list[object]) -> bytes:
         hasher = xxh3_128(tag + struct.pack("<Q", len(values)))
         for start in range(0, len(values), ROWS):
-            hasher.update(self.objects(values[start : start + ROWS])[1])
-        return tag + hasher.digest()  # type: ignore[no-any-return]
+            hasher.update(self.objects(values[start : start + ROWS]))
+        return tag + hasher.digest()
 
 
 def _mapping(encoder: Encoder, value: dict[object, object]) -> bytes:
     """Encode a mapping without its order, as equality has it."""
     pairs = [_pair(encoder, key, one) for key, one in list(dict.items(value))]
-    return b"{" + xxh3_128(struct.pack("<Q", len(pairs)) + b"".join(sorted(pairs))).digest()  # type: ignore[no-any-return]
+    return b"{" + xxh3_128(struct.pack("<Q", len(pairs)) + b"".join(sorted(pairs))).digest()
 
 
 def _pair(encoder: Encoder, key: object, value: object) -> bytes:
     encoded = encoder.encode(key)
-    return (  # type: ignore[no-any-return]
-        xxh3_128(encoded).digest() + xxh3_128(encoder.encode(value)).digest()
-    )
+    return xxh3_128(encoded).digest() + xxh3_128(encoder.encode(value)).digest()
 
 
 def _members(tag: bytes) -> Callable[[Encoder, Any], bytes]:
     def encode(encoder: Encoder, value: Any) -> bytes:
         digests = sorted(xxh3_128(encoder.encode(one)).digest() for one in list(value))
-        return tag + xxh3_128(struct.pack("<Q", len(digests)) + b"".join(digests)).digest()  # type: ignore[no-any-return]
+        return tag + xxh3_128(struct.pack("<Q", len(digests)) + b"".join(digests)).digest()
 
     return encode
 
@@ -306,12 +300,36 @@ _CONTAINERS: dict[int, Callable[[Encoder, Any], bytes]] = {
 }
 
 _UNIFORM_TYPES = (int, float, bool)
-_MISSING_TYPES = {id(type(None)), id(float)}
 
 
-def _pandas_missing() -> set[int]:
+def _joined(values: list[object]) -> str | None:
+    try:
+        # join looks at the type from inside, so this is safe for objects of any class.
+        return "".join(values) if values else None  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _are_exactly(values: list[object], cls: type) -> bool:
+    """Tell whether all values are of one class; identity, as equality of classes can be theirs."""
+    return bool(values) and all(map(operator.is_, map(type, values), repeat(cls)))
+
+
+def _gaps(values: list[object]) -> list[bool]:
+    missing = _missing_singletons()
+    return [
+        id(value) in missing or (type(value) is float and value != value)  # noqa: PLR0124
+        for value in values
+    ]
+
+
+def _missing_singletons() -> set[int]:
     pandas = sys.modules.get("pandas")
-    return {id(type(pandas.NA)), id(type(pandas.NaT))} if pandas else set()
+    return {id(None)} | ({id(pandas.NA), id(pandas.NaT)} if pandas else set())
+
+
+def _is_text_or_gap(value: object, is_gap: bool) -> bool:
+    return is_gap or type(value) is str
 
 
 def _uniform_chunk(cls: type, values: list[Any]) -> bytes | None:

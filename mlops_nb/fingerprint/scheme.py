@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlops_nb.fingerprint.plain import Encoder
-    from mlops_nb.model import Json
 
 ROWS = 65_536
 """Rows of one chunk of a column."""
@@ -142,7 +141,7 @@ class Column:
     def mean(self) -> float | None:
         """Mean of the values that are there."""
         present = self.rows - self.nulls
-        if self.total is None or not present or self.total != self.total:  # noqa: PLR0124
+        if self.total is None or not present or self.total != self.total:
             return None
         return float(self.total) / present
 
@@ -161,12 +160,13 @@ class Column:
         )
 
 
-def digest_of(*parts: bytes | memoryview | Any) -> bytes:
+def digest_of(*parts: Any) -> bytes:
     """Hash contiguous buffers one after the other."""
     hasher = xxh3_128()
     for part in parts:
         hasher.update(part)
-    return hasher.digest()
+    digest: bytes = hasher.digest()
+    return digest
 
 
 def column_digest(type_: str, rows: int, chunks: Iterable[bytes], extra: bytes = b"") -> bytes:
@@ -203,7 +203,7 @@ def quoted(name: str) -> str:
 
 def schema_digest(kind: str, parts: Iterable[str | bytes]) -> str:
     """Hash names, physical types and index kinds."""
-    encoded = (part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts)
+    encoded = (
+        part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts
+    )
     return as_text(sequence_digest(f"schema {kind}", encoded))
-
-

@@ -5,7 +5,7 @@ The classes are named, not imported: a value of one proves that its module is lo
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,16 @@ def zone_name(zone: object) -> str:
 
     Examples
     --------
+    >>> import datetime
     >>> zone_name(datetime.timezone.utc)
     'UTC'
     """
     cls = type(zone)
     if zone is None:
         return ""
-    if cls is datetime.timezone:
+    if cls is dt.timezone:
         # Its own name can be anything; the offset is what it does.
-        return str(datetime.timezone(zone.utcoffset(None)))  # type: ignore[attr-defined]
+        return str(dt.timezone(zone.utcoffset(None)))  # type: ignore[attr-defined]
     if getattr(sys.modules.get("zoneinfo"), "ZoneInfo", None) is cls:
         return str(zone)
     library = type.__dict__["__module__"].__get__(cls)
@@ -100,10 +101,10 @@ def _namespace(encoder: Encoder, value: Any) -> bytes:
 
 
 def _builtin(encoder: Encoder, value: Any) -> bytes:
-    module = value.__module__ or ""
-    if getattr(sys.modules.get(module), value.__qualname__, None) is not value:
+    module, name = value.__module__ or "", value.__qualname__
+    if module not in sys.modules or getattr(sys.modules[module], name, None) is not value:
         raise OpaqueValueError
-    return encoder.composite("function", [module, value.__qualname__])
+    return encoder.composite("function", [module, name])
 
 
 RARE: dict[str, Callable[[Encoder, Any], bytes]] = {

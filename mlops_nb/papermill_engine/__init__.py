@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Failure", "Outcome", "run_notebook"]
 
-_HOMES = {"Engine": "engine", "Failure": "running", "Outcome": "running", "run_notebook": "running"}
+_HOMES = {
+    "Engine": "engine",
+    "Failure": "running",
+    "Outcome": "running",
+    "run_notebook": "running",
+}
 
 
 def __getattr__(name: str) -> object:

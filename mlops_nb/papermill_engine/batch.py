@@ -105,7 +105,12 @@ class Batch:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Make the kernel's environment."""
-        ours = {"MLOPS_NB_BATCH": "1", "MLOPS_NB_RUN": self.run}
+        ours = {
+            "MLOPS_NB_BATCH": "1",
+            "MLOPS_NB_RUN": self.run,
+            # Else Python warns of frozen modules that only a debugger would mind.
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
         if self.notebook is not None:
             ours["MLOPS_NB_NOTEBOOK"] = self.notebook
         return {**variables, **ours}
@@ -169,6 +174,8 @@ def record_from_outside(
 def _events(
     batch: Batch, started_ns: int, ended_ns: int, error: Mapping[str, Any] | None
 ) -> list[Event]:
+    from mlops_nb.tracking.values import as_json
+
     name = batch.name or (Path(batch.notebook).stem if batch.notebook else "notebook")
     was_stopped = error is not None and error["type"] in {"KeyboardInterrupt", "SystemExit"}
     changes: dict[str, Any] = {
@@ -186,7 +193,10 @@ def _events(
             group=batch.name or f"{batch.notebook or 'notebook'}#batch",
             notebook=batch.notebook,
         ),
-        *(ParamLogged(batch.run, key, value, started_ns) for key, value in batch.params.items()),
+        *(
+            ParamLogged(batch.run, key, as_json(value), started_ns)
+            for key, value in batch.params.items()
+        ),
         *(TagSet(batch.run, key, value, started_ns) for key, value in batch.tags.items()),
         TagSet(batch.run, "recorded", "from outside", started_ns),
         RunChanged(batch.run, ended_ns, changes),
@@ -196,9 +206,10 @@ def _events(
 def _apply(batch: Batch, events: list[Event]) -> None:
     """Write events to the store of the notebook."""
     from mlops_nb.config import load_settings
-    from mlops_nb.store import Store, locate
+    from mlops_nb.store import Store
+    from mlops_nb.store.locate import locate
 
     start = Path(batch.notebook).parent if batch.notebook else Path.cwd()
     settings = load_settings(start=start, store=batch.store)
-    with Store.open(locate.locate(start, settings), create=True) as store:
+    with Store.open(locate(start, settings), create=True) as store:
         store.apply(events)

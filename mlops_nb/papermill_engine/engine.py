@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from papermill.clientwrap import PapermillNotebookClient
@@ -30,15 +31,18 @@ from papermill.engines import NBClientEngine
 from papermill.log import logger
 from papermill.utils import merge_kwargs, remove_args
 
+from mlops_nb.errors import MissingKernel
 from mlops_nb.papermill_engine.batch import Batch, record_from_outside
 from mlops_nb.papermill_engine.saving import PartialNotebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+DEFAULT_KERNEL = "python3"
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0
 INTERRUPT_TIMEOUT_S = 5.0
+RETRY_AFTER_S = 0.05
 
 _START = "{'run': session.start_batch(info), 'store': session.active().location}"
 _END = "{'ended': session.end_batch(info)}"
@@ -115,7 +119,26 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             stderr_file=stderr_file,
         )
         told = Batch.of(nb_man.nb, input_path, nb_man.output_path, batch or {})
-        BatchClient(nb_man, told, **arguments).execute()
+        try:
+            BatchClient(nb_man, told, **arguments).execute()
+        except NoSuchKernel:
+            installed = tuple(sorted(KernelSpecManager().find_kernel_specs()))
+            raise MissingKernel(str(input_path), kernel_name, installed) from None
+
+    @classmethod
+    def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
+        """Find the kernel that a notebook asks for, tolerant of what is out there."""
+        spec = nb.metadata.get("kernelspec") or {}
+        found = spec if isinstance(spec, str) else spec.get("name")
+        return name or found or DEFAULT_KERNEL
+
+    @classmethod
+    def nb_language(cls, nb: Any, language: str | None = None) -> str:
+        """Find the language of a notebook; one that says nothing is taken for Python."""
+        info, spec = nb.metadata.get("language_info"), nb.metadata.get("kernelspec")
+        named = info.get("name") if isinstance(info, dict) else None
+        kernel = spec.get("language") if isinstance(spec, dict) else None
+        return language or named or kernel or "python"
 
 
 class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -143,7 +166,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
                 self._execute_in_kernel()
             finally:
                 if self.run is None:
-                    error = self.batch.error_in(self.nb) or _error_of(sys.exc_info()[1])
+                    error = _error_of(sys.exc_info()[1]) or self.batch.error_in(self.nb)
                     record_from_outside(self.batch, started_ns, time.time_ns(), error)
         return self.nb
 
@@ -232,14 +255,18 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
             "user_expressions": {"mlops_nb": _expression(expression, info)},
             "allow_stdin": False,
         }
-        message = await self._reply(await ensure_async(self.kc.execute(**request)), timeout_s)
-        if message is None:
-            return {"error": f"no answer within {timeout_s:.0f} s", "type": "timeout"}
-        return _result_of(message["content"])
-
-    async def _reply(self, request: str, timeout_s: float) -> dict[str, Any] | None:
-        """Wait for the answer to a request of ours, as long as the kernel lives."""
         deadline = time.monotonic() + timeout_s
+        while True:
+            message = await self._reply(await ensure_async(self.kc.execute(**request)), deadline)
+            if message is None:
+                return {"error": f"no answer within {timeout_s:.0f} s", "type": "timeout"}
+            if message["content"].get("status") not in {"aborted", "abort"}:
+                return _result_of(message["content"])
+            # After a failed cell a kernel throws away what is already on its way to it.
+            await asyncio.sleep(RETRY_AFTER_S)
+
+    async def _reply(self, request: str, deadline: float) -> dict[str, Any] | None:
+        """Wait for the answer to a request of ours, as long as the kernel lives."""
         while time.monotonic() < deadline:
             try:
                 message: dict[str, Any] = await ensure_async(
@@ -291,10 +318,10 @@ def _why_untracked(kernel: str, reply: Mapping[str, Any]) -> str:
     known = "Only parameters, status and duration of the run are recorded."
     if reply["type"] == "language":
         return f'Kernel "{kernel}" does not run Python, so its cells are not tracked. {known}'
-    if reply["type"] in {"ModuleNotFoundError", "ImportError"}:
+    if reply["type"] == "ModuleNotFoundError" and "mlops_nb" in reply["error"]:
         return (
-            f'Kernel "{kernel}" has no mlops_nb ({reply["error"]}), so its cells are not tracked. '
-            f"{known} Install it in the kernel's environment: pip install mlops-nb"
+            f'Kernel "{kernel}" has no mlops_nb, so its cells are not tracked. {known} '
+            "Install it in the kernel's environment: pip install mlops-nb"
         )
     return f"Tracking did not start ({reply['error']}). {known}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from papermill.version import version as papermill_version
 
 from mlops_nb.errors import MissingKernel
 from mlops_nb.notebook import check_parameters, require_python
-from mlops_nb.papermill_engine.engine import Engine
+from mlops_nb.papermill_engine.engine import DEFAULT_KERNEL, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _IN_CELL = re.compile(r"(?:Cell )?In\s?\[(\d+)\], line (\d+)")
 _AROUND = 2
-_DEFAULT_KERNEL = "python3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def run_notebook(
     """
     require_python(notebook)
     typed = check_parameters(notebook, params or {})
-    name = kernel or notebook.kernel_name or _DEFAULT_KERNEL
+    name = kernel or notebook.kernel_name or DEFAULT_KERNEL
     arguments = kernel_arguments(notebook.path, name)
     begin = time.monotonic()
     with local_file_io_cwd():
@@ -227,12 +225,7 @@ def _described(error: PapermillExecutionError, injected: int) -> Failure:
 
 def _line_in_cell(traceback: str, execution_count: int | None) -> int | None:
     """Find the line of this very cell: functions of earlier cells have other counts."""
-    found = [int(line) for count, line in _IN_CELL.findall(traceback) if int(count) == execution_count]
+    found = [
+        int(line) for count, line in _IN_CELL.findall(traceback) if int(count) == execution_count
+    ]
     return found[-1] if found else None
-
-
-def output_path(store_folder: Path, notebook: Notebook, run: str) -> Path:
-    """Choose where an executed notebook goes if nobody says: into the store, by its run."""
-    folder = store_folder / "runs" / run
-    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-    return folder / Path(notebook.path).name

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import xxhash
 
+from mlops_nb.source.normal import normalised
 from mlops_nb.source.scopes import NameReader, Statement
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "code_digest",
     "is_python",
     "statement_at",
+    "study",
     "transform",
 ]
 
@@ -151,7 +152,7 @@ def code_digest(source: str) -> str:
     >>> code_digest("x = f( 1 )  # a remark") == code_digest("x = f(1)")
     True
     """
-    return _study(source)[0]
+    return study(source)[0]
 
 
 def analyse(source: str) -> CellNames:
@@ -173,7 +174,7 @@ def analyse(source: str) -> CellNames:
     >>> names.reads, names.binds, names.mutates
     (('price', 'basket'), ('total',), ('basket',))
     """
-    return _study(source)[1]
+    return study(source)[1]
 
 
 def statement_at(names: CellNames, line: int) -> Statement | None:
@@ -187,17 +188,42 @@ def statement_at(names: CellNames, line: int) -> Statement | None:
     return found
 
 
-@lru_cache(maxsize=512)
-def _study(source: str) -> tuple[str, CellNames]:
+def study(source: str, tree: ast.Module | None = None) -> tuple[str, CellNames]:
+    """Give digest and names of a cell at once.
+
+    Parameters
+    ----------
+    source
+        A cell, as typed or as run.
+    tree
+        Its syntax tree where somebody has parsed it already; it is not changed.
+
+    Returns
+    -------
+    tuple
+        What `code_digest` and `analyse` give.
+    """
+    known = _studied.get(source)
+    if known is None:
+        known = _studied[source] = _study(source, tree)
+        while len(_studied) > _KEPT_SOURCES:
+            # Two threads may remove at once; the second finds nothing to do.
+            _studied.pop(next(iter(_studied)), None)
+    return known
+
+
+def _study(source: str, tree: ast.Module | None) -> tuple[str, CellNames]:
     """Parse once: digest and names."""
-    tree = _parse(source)
-    if tree is None:
-        tree = _parse(_transform(source, None))
+    tree = tree or _parse(source) or _parse(_transform(source, None))
     if tree is None:
         return _digest_of(source.strip()), CellNames()
     reader = NameReader(_parse_inner)
     reader.read(tree)
-    return _digest_of(_normalised(tree)), _names_of(reader)
+    return _digest_of(normalised(tree)), _names_of(reader)
+
+
+_studied: dict[str, tuple[str, CellNames]] = {}
+_KEPT_SOURCES = 512
 
 
 def _parse(source: str) -> ast.Module | None:
@@ -243,69 +269,3 @@ def _by_line(statement: Statement) -> tuple[int, int]:
 
 def _digest_of(text: str) -> str:
     return "xxh3:" + xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
-
-
-def _normalised(tree: ast.Module) -> str:
-    """Write a tree down without positions, contexts and remarks.
-
-    `ast.dump` is twice as slow, and its text differs between versions of Python (empty lists);
-    empty fields are left out here, so a cell keeps its digest when Python moves on.
-    """
-    parts: list[str] = []
-    _write(tree, parts.append)
-    return "".join(parts)
-
-
-class _Append(Protocol):
-    def __call__(self, text: str, /) -> None: ...
-
-
-def _write(node: ast.AST, put: _Append) -> None:
-    kind = node.__class__
-    put(kind.__name__)
-    put("(")
-    for name in kind._fields:
-        if name in _SKIPPED:
-            continue
-        value = getattr(node, name, None)
-        if value is None:
-            # `None` as a value is a constant; a field that is None is one that is not there.
-            if kind is ast.Constant:
-                put("None")
-            continue
-        if value.__class__ is list:
-            _write_list(name, value, put)
-        elif isinstance(value, ast.AST):
-            put(name)
-            put("=")
-            _write(value, put)
-        else:
-            put(f"{name}={value!r},")
-    put(")")
-
-
-def _write_list(name: str, items: list[object], put: _Append) -> None:
-    if not items:
-        return
-    put(name)
-    put("[")
-    last = items[-1]
-    for item in items:
-        if not isinstance(item, ast.AST):
-            put(f"{item!r},")
-        elif not (name == "body" and _is_remark(item) and item is not last):
-            _write(item, put)
-            put(",")
-    put("]")
-
-
-def _is_remark(node: ast.AST) -> bool:
-    """Whether a statement is a string that nobody uses: a docstring."""
-    return (
-        node.__class__ is ast.Expr
-        and node.value.__class__ is ast.Constant  # type: ignore[attr-defined]
-        and node.value.value.__class__ is str  # type: ignore[attr-defined]
-    )
-
-
-_SKIPPED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mlops_nb.source.magics import find_magic
 
@@ -39,8 +39,7 @@ _LEAVES = (ast.Raise, ast.Return, ast.Break, ast.Continue)
 _AT_NAME = re.compile(r"@([^\W\d]\w*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement of a cell, with all that is inside it; lines are one-based.
 
     Attributes
@@ -132,6 +131,11 @@ class NameReader:
 
     def _load(self, name: str, depth: int | None = None) -> None:
         """A name is loaded in the scope at `depth` (None: the innermost)."""
+        if not self._scopes:
+            self._marks[-1].reads[name] = None
+            if name not in self.bound:
+                self.reads[name] = None
+            return
         for scope in self._outwards(depth):
             if name in scope.globals:
                 break
@@ -147,6 +151,10 @@ class NameReader:
 
     def _mutate(self, name: str, depth: int | None = None) -> None:
         """The value of a name may be changed in place."""
+        if not self._scopes:
+            self._marks[-1].mutates[name] = None
+            (self.touches if name in self.bound else self.mutates)[name] = None
+            return
         for scope in self._outwards(depth):
             if name in scope.globals:
                 break
@@ -176,9 +184,9 @@ class NameReader:
                 return
         self.consumes[name] = None
 
-    def _outwards(self, depth: int | None) -> Iterator[_Scope]:
-        scopes = self._scopes
-        yield from reversed(scopes if depth is None else scopes[:depth])
+    def _outwards(self, depth: int | None) -> list[_Scope]:
+        scopes = self._scopes if depth is None else self._scopes[:depth]
+        return scopes[::-1]
 
     def _store(self, name: str, origins: tuple[str, ...] = ()) -> None:
         scope = self._binding_scope()
@@ -227,7 +235,7 @@ class NameReader:
             handler(self, node)
         self._marks.pop()
         outer = self._marks[-1]
-        if outer.depth == marks.depth:
+        if outer.depth == marks.depth and len(self._marks) > 1:
             outer.take(marks)
         self.statements.append(
             Statement(
@@ -303,7 +311,7 @@ class NameReader:
             for name in _roots(item.context_expr):
                 self._mutate(name)
             if item.optional_vars is not None:
-                self._bind_parts(item.optional_vars, tuple(_roots(item.context_expr)))
+                self._bind_parts(item.optional_vars, _roots(item.context_expr))
             may_swallow |= _last_name(item.context_expr) in _SWALLOWS
         before = set(self.bound)
         self._block(node.body)
@@ -337,7 +345,7 @@ class NameReader:
         before = set(self.bound)
         for case in node.cases:
             self.bound = set(before)
-            self._pattern(case.pattern, tuple(_roots(node.subject)))
+            self._pattern(case.pattern, _roots(node.subject))
             if case.guard is not None:
                 self._expression(case.guard)
             self._block(case.body)
@@ -443,7 +451,7 @@ class NameReader:
     # --- targets -------------------------------------------------------------------------------
 
     def _target(self, target: ast.expr, value: ast.expr | None) -> None:
-        self._bind_parts(target, tuple(_roots(value)) if value is not None else ())
+        self._bind_parts(target, _roots(value))
 
     def _bind_parts(self, target: ast.expr, origins: tuple[str, ...]) -> None:
         """Bind, or delete, a target; what it holds may share with `origins`."""
@@ -468,12 +476,13 @@ class NameReader:
     # --- expressions ---------------------------------------------------------------------------
 
     def _children(self, node: ast.AST) -> None:
-        for field in node._fields:
-            value = getattr(node, field, None)
-            if value.__class__ is list:
+        for field in _child_fields(node.__class__):
+            value = getattr(node, field)
+            kind = value.__class__
+            if kind is list:
                 for item in value:
                     self._child(item)
-            elif value is not None:
+            elif value is not None and kind is not ast.Constant:
                 self._child(value)
 
     def _child(self, node: object) -> None:
@@ -517,7 +526,7 @@ class NameReader:
         for position, generator in enumerate(generators):
             if position:
                 self._iterate(generator.iter)
-            origins = tuple(_roots_of_iterable(generator.iter))
+            origins = _roots_of_iterable(generator.iter)
             for name in _target_names(generator.target):
                 scope.local.add(name)
                 scope.origins[name] = tuple(root for root in origins if root != name)
@@ -569,13 +578,16 @@ class NameReader:
     def _arguments(self, node: ast.Call, *, is_pure: bool) -> None:
         touch = self._consume if is_pure else self._mutate
         for argument in node.args:
-            self._expression(argument)
-            for name in _roots(argument):
-                touch(name)
+            self._argument(argument, touch)
         for keyword in node.keywords:
-            self._expression(keyword.value)
-            for name in _roots(keyword.value):
-                touch(name)
+            self._argument(keyword.value, touch)
+
+    def _argument(self, argument: ast.expr, touch: Callable[[str], None]) -> None:
+        if argument.__class__ is ast.Constant:
+            return
+        self._expression(argument)
+        for name in _roots(argument):
+            touch(name)
 
     def _magic(self, magic: Magic, node: ast.Call) -> None:
         self.magics[magic.name] = None
@@ -609,20 +621,19 @@ def _all_arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
         yield arguments.kwarg
 
 
-def _roots(node: ast.expr | None) -> Iterator[str]:
+def _roots(node: ast.expr | None) -> tuple[str, ...]:
     """Names whose values an expression's value is, or is a part of, or holds."""
     while True:
         kind = node.__class__
         if kind is ast.Name:
-            yield node.id  # type: ignore[union-attr]
-            return
+            return (node.id,)  # type: ignore[union-attr]
         if kind not in _PASSES_ON:
             break
         node = node.value  # type: ignore[union-attr]
     children = _HOLDS.get(kind)
-    if children is not None:
-        for child in children(node):
-            yield from _roots(child)
+    if children is None:
+        return ()
+    return tuple(name for child in children(node) for name in _roots(child))
 
 
 def _roots_of_iterable(node: ast.expr) -> tuple[str, ...]:
@@ -632,7 +643,7 @@ def _roots_of_iterable(node: ast.expr) -> tuple[str, ...]:
         if isinstance(node.func, ast.Attribute):
             parts.append(node.func.value)
         return tuple(name for part in parts for name in _roots(part))
-    return tuple(_roots(node))
+    return _roots(node)
 
 
 def _parts_of_call(node: ast.Call) -> list[ast.expr]:
@@ -652,10 +663,27 @@ _HOLDS: dict[type, Callable[..., Iterable[ast.expr | None]]] = {
 }
 
 
+@lru_cache(maxsize=256)
+def _child_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """Fields of a node that hold expressions or statements."""
+    return tuple(name for name in kind._fields if name not in _CHILDLESS)
+
+
+_CHILDLESS = frozenset(
+    "arg asname attr conversion ctx id is_async kind level module n name names op ops s simple "
+    "type_comment type_ignores".split()
+)
+
+
 def _target_names(target: ast.expr) -> Iterator[str]:
-    for node in ast.walk(target):
-        if isinstance(node, ast.Name):
-            yield node.id
+    """Names that a loop's target binds."""
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, ast.Tuple | ast.List):
+        for element in target.elts:
+            yield from _target_names(element)
+    elif isinstance(target, ast.Starred):
+        yield from _target_names(target.value)
 
 
 def _last_name(node: ast.expr) -> str:

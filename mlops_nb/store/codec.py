@@ -41,7 +41,6 @@ CODES: dict[int, type[Any]] = {
 METRIC_CODE = 12
 _METRIC_FIELDS = ("run", "key", "value", "step", "at_ns", "execution", "binding", "fit", "detail")
 _BIG_INT = 1
-_INT64, _UINT64 = -(2**63), 2**64
 
 _CODE_OF = {kind: code for code, kind in CODES.items()}
 _DEFAULTS = {
@@ -112,14 +111,12 @@ def decode(payload: bytes) -> Event | None:
 
 
 def pack(value: Sequence[object]) -> bytes:
-    """Pack one value, the slow way only where the fast one cannot."""
+    """Pack one value; text that is no valid Unicode too, which is slower."""
     try:
         return cast("bytes", msgpack.packb(value, default=_plain))
-    except (OverflowError, UnicodeEncodeError):
-        return cast(
-            "bytes",
-            msgpack.packb(_portable(value), default=_plain, unicode_errors="surrogatepass"),
-        )
+    except UnicodeEncodeError:
+        packed = msgpack.packb(value, default=_plain, unicode_errors="surrogatepass")
+        return cast("bytes", packed)
 
 
 def _build(kind: type[Any], body: dict[str, Any]) -> Event | None:
@@ -134,6 +131,8 @@ def _build(kind: type[Any], body: dict[str, Any]) -> Event | None:
 
 def _plain(value: object) -> object:
     """Turn what msgpack does not know into what it does; called by msgpack."""
+    if isinstance(value, int):  # of more than 64 bits, which JSON can hold
+        return msgpack.ExtType(_BIG_INT, hex(value).encode())
     item = getattr(value, "item", None)
     if callable(item):
         return item()
@@ -146,17 +145,6 @@ def _plain(value: object) -> object:
     raise TypeError(msg)
 
 
-def _portable(value: object) -> object:
-    """Replace integers of more than 64 bits, which JSON can hold and msgpack cannot."""
-    if isinstance(value, dict):
-        return {_portable(key): _portable(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_portable(part) for part in value]
-    if isinstance(value, int) and not _INT64 <= value < _UINT64:
-        return msgpack.ExtType(_BIG_INT, hex(value).encode())
-    return value
-
-
 def _read_extension(code: int, data: bytes) -> object:
-    """Undo `_portable`; what a newer writer put there is kept as it is."""
+    """Undo `_plain` for integers; what a newer writer put there is kept as it is."""
     return int(data, 16) if code == _BIG_INT else msgpack.ExtType(code, data)

@@ -8,6 +8,7 @@ what comes later fills in: spools of several processes are drained in any order.
 
 from __future__ import annotations
 
+from functools import singledispatchmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb import model
@@ -17,7 +18,7 @@ from mlops_nb.store.metric_fold import MetricFold
 from mlops_nb.store.streams import StreamFold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Table
 
@@ -72,7 +73,7 @@ class Fold:
             if type(event) is model.MetricLogged:
                 add_metric(event)
             else:
-                _HANDLERS[type(event)](self, event)
+                self._fold(event)
 
     def write(self) -> list[tuple[str, int]]:
         """Write all rows; gives the sessions that ended, with the time."""
@@ -84,8 +85,9 @@ class Fold:
         self._put(schema.params, [self._params[key] for key in self._new_params])
         for name, rows in self._rows.items():
             self._put(schema.metadata.tables[name], list(rows.values()))
-        self._put_new(schema.run_executions, [r for r in self._needs.values() if r["role"] != "body"])
-        self._put(schema.run_executions, [r for r in self._needs.values() if r["role"] == "body"])
+        needs = self._needs.values()
+        self._put_new(schema.run_executions, [row for row in needs if row["role"] != "body"])
+        self._put(schema.run_executions, [row for row in needs if row["role"] == "body"])
         self._put_new(schema.sources, list(self._sources.values()))
         self._put_new(schema.environments, list(self._environments.values()))
         self._streams.write()
@@ -121,7 +123,7 @@ class Fold:
         groups.update(row["group_key"] for row in self._runs.values())
         for chunk in queries.in_chunks(groups):
             rows = self._connection.execute(queries.latest_attempts(chunk))
-            self._attempts.update({group: attempt for group, attempt in rows})
+            self._attempts.update((row[0], row[1]) for row in rows)
 
     def _read(self, table: Table, column: str, ids: Iterable[str]) -> Iterator[Row]:
         for chunk in queries.in_chunks(ids):
@@ -143,13 +145,21 @@ class Fold:
         key = tuple(row[column.name] for column in table.primary_key)
         self._rows.setdefault(table.name, {})[key] = row
 
+    @singledispatchmethod
+    def _fold(self, event: object) -> None:
+        """Fold in one event."""
+        msg = f"no store keeps a {type(event).__name__}"
+        raise TypeError(msg)
+
     # --- sessions -----------------------------------------------------------------------------
 
+    @_fold.register(model.SessionStarted)
     def _session_started(self, event: model.SessionStarted) -> None:
         row = {c: getattr(event, c) for c in _SESSION_COLUMNS}
         row.update(id=event.id, started_at=event.at_ns, owner=dict(event.owner))
         self._put_new(schema.sessions, [row])
 
+    @_fold.register(model.SessionChanged)
     def _session_changed(self, event: model.SessionChanged) -> None:
         changes = {k: v for k, v in event.changes.items() if k in _SESSION_COLUMNS}
         facts = {k: v for k, v in event.changes.items() if k not in _SESSION_COLUMNS}
@@ -175,22 +185,28 @@ class Fold:
                 if run["session"] == event.id and run[column] is None:
                     run[column] = changes[column]
         if lost := event.changes.get("records_lost"):
-            running = {
-                run.id for run in self._connection.execute(queries.running_runs(event.id))
-            } | {id_ for id_, run in self._runs.items() if run["session"] == event.id}
-            for run in running:
-                if self._runs.get(run, {}).get("status", "running") == "running":
-                    self._tag_set(model.TagSet(run, "records_lost", str(lost), event.at_ns))
+            for run in self._running_of(event.id):
+                self._tag_set(model.TagSet(run, "records_lost", str(lost), event.at_ns))
 
+    def _running_of(self, session: str) -> list[str]:
+        """List the runs of a session that have not ended, here or in the store."""
+        stored = [row.id for row in self._connection.execute(queries.running_runs(session))]
+        here = [id_ for id_, row in self._runs.items() if row["session"] == session]
+        is_running = {id_: row["status"] == "running" for id_, row in self._runs.items()}
+        return [id_ for id_ in dict.fromkeys([*stored, *here]) if is_running.get(id_, True)]
+
+    @_fold.register(model.SessionEnded)
     def _session_ended(self, event: model.SessionEnded) -> None:
         self._ended_sessions.append((event.id, event.at_ns))
 
+    @_fold.register(model.EnvironmentSeen)
     def _environment_seen(self, event: model.EnvironmentSeen) -> None:
         row = {"digest": event.digest, "content": dict(event.content)}
         self._environments[event.digest] = row
 
     # --- executions ---------------------------------------------------------------------------
 
+    @_fold.register(model.ExecutionStarted)
     def _execution_started(self, event: model.ExecutionStarted) -> None:
         row = self._executions.get(event.id) or dict.fromkeys(schema.executions.columns.keys())
         row.update(
@@ -199,7 +215,7 @@ class Fold:
             position=event.order,
             status=row["status"] or "running",
             source=self._keep_source(event.source),
-            transformed=None if event.transformed is None else self._keep_source(event.transformed),
+            transformed=event.transformed and self._keep_source(event.transformed),
             code_digest=event.code_digest,
             started_at=event.at_ns,
             parent=event.parent,
@@ -212,6 +228,7 @@ class Fold:
         )
         self._executions[event.id] = row
 
+    @_fold.register(model.ExecutionEnded)
     def _execution_ended(self, event: model.ExecutionEnded) -> None:
         row = self._executions.get(event.id)
         self._streams.end(event.id)
@@ -226,6 +243,7 @@ class Fold:
         row["ended_at"] = event.at_ns
         row["_new"] = True
 
+    @_fold.register(model.OutputSeen)
     def _output_seen(self, event: model.OutputSeen) -> None:
         if event.kind == "stream":
             execution = self._executions.get(event.execution)
@@ -267,6 +285,7 @@ class Fold:
         self._touched[run] = None
         return row
 
+    @_fold.register(model.RunStarted)
     def _run_started(self, event: model.RunStarted) -> None:
         row = self._touch(event.id, event.at_ns)
         facts = row["facts"] or {}
@@ -282,6 +301,7 @@ class Fold:
         if row["parent"] is None and not row["attempt"]:
             self._number(row)
 
+    @_fold.register(model.RunChanged)
     def _run_changed(self, event: model.RunChanged) -> None:
         row = self._touch(event.id, event.at_ns)
         changes = {_RENAMED.get(k, k): v for k, v in event.changes.items()}
@@ -321,6 +341,7 @@ class Fold:
             if taken > given and self._attempts.get(group) == taken:
                 self._attempts[group] = taken - 1
 
+    @_fold.register(model.RunExecuted)
     def _run_executed(self, event: model.RunExecuted) -> None:
         row = {"run": event.run, "execution": event.execution, "role": event.role}
         known = self._needs.setdefault((event.run, event.execution), row)
@@ -329,6 +350,7 @@ class Fold:
 
     # --- evidence -----------------------------------------------------------------------------
 
+    @_fold.register(model.ParamLogged)
     def _param_logged(self, event: model.ParamLogged) -> None:
         self._touch(event.run, event.at_ns)
         key = (event.run, event.key)
@@ -343,6 +365,7 @@ class Fold:
         self._params[key] = param_row(event, version)
         self._new_params[key] = None
 
+    @_fold.register(model.TagSet)
     def _tag_set(self, event: model.TagSet) -> None:
         self._touch(event.run, event.at_ns)
         key = (event.run, event.key)
@@ -353,6 +376,7 @@ class Fold:
         row = {"run": event.run, "key": event.key, "value": event.value, "at": event.at_ns}
         self._later(schema.tags, row)
 
+    @_fold.register(model.DataUsed)
     def _data_used(self, event: model.DataUsed) -> None:
         self._touch(event.run, event.at_ns)
         row = _columns_of(event, schema.data_uses)
@@ -360,10 +384,12 @@ class Fold:
         row["column_digests"] = dict(event.column_digests)
         self._later(schema.data_uses, row)
 
+    @_fold.register(model.ModelFitted)
     def _model_fitted(self, event: model.ModelFitted) -> None:
         self._touch(event.run, event.at_ns)
         self._later(schema.models, _columns_of(event, schema.models))
 
+    @_fold.register(model.ArtifactLogged)
     def _artifact_logged(self, event: model.ArtifactLogged) -> None:
         self._touch(event.run, event.at_ns)
         row = _columns_of(event, schema.artifacts)
@@ -418,20 +444,3 @@ _OF_A_RUN = frozenset(
         model.ArtifactLogged,
     }
 )
-_HANDLERS: Mapping[type, Callable[[Fold, Any], None]] = {
-    model.SessionStarted: Fold._session_started,
-    model.SessionChanged: Fold._session_changed,
-    model.SessionEnded: Fold._session_ended,
-    model.EnvironmentSeen: Fold._environment_seen,
-    model.ExecutionStarted: Fold._execution_started,
-    model.ExecutionEnded: Fold._execution_ended,
-    model.OutputSeen: Fold._output_seen,
-    model.RunStarted: Fold._run_started,
-    model.RunChanged: Fold._run_changed,
-    model.RunExecuted: Fold._run_executed,
-    model.ParamLogged: Fold._param_logged,
-    model.TagSet: Fold._tag_set,
-    model.DataUsed: Fold._data_used,
-    model.ModelFitted: Fold._model_fitted,
-    model.ArtifactLogged: Fold._artifact_logged,
-}

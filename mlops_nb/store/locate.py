@@ -126,7 +126,7 @@ def _named(given: str) -> str:
 
 def _upwards(start: Path) -> list[Path]:
     """List the folders that may hold the store of `start`, nearest first."""
-    first = _nearest_folder(Path(os.path.abspath(start)))
+    first = _nearest_folder(Path(os.path.abspath(start)))  # noqa: PTH100 - links stay as they are
     device = first.stat().st_dev
     home = _home()
     folders: list[Path] = []

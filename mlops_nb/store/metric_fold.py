@@ -15,7 +15,7 @@ from mlops_nb.store.series import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -40,8 +40,7 @@ class Metric:
         self.last: MetricLogged | None = None
         self.in_chunks = 0
         if row is not None and row["count"] == 1:
-            origin = (row["execution"], row["binding"], row["fit"])
-            self.points.add(row["step"] or 0, value_of(row["value"]), row["at"], origin)
+            self.points = only_point(row)
         elif row is not None:
             self.in_chunks = row["count"]
 
@@ -50,7 +49,7 @@ class Metric:
         step = event.step
         if step is None:
             step = self._last_step() + 1
-        origin = (event.execution, event.binding, event.fit)
+        origin = (event.execution, event.binding, event.fit, event.step is None)
         self.points.add(step, event.value, event.at_ns, origin)
         self.last = event
 
@@ -61,27 +60,41 @@ class Metric:
 
     def row(self, run: str, key: str) -> Row:
         """Make the row of the metric."""
-        points, event = self.points, self.last
-        assert event is not None  # noqa: S101 - only metrics with a new value are written
-        lowest, highest = _range(points)
+        row = row_of(run, key, self.points, self.last)
         if self._row is not None and self.in_chunks:
-            lowest = _least(lowest, self._row["minimum"])
-            highest = _most(highest, self._row["maximum"])
-        count = self.in_chunks + len(points)
-        return {
-            "run": run,
-            "key": key,
-            "value": nullable(points.values[-1]),
-            "step": None if count == 1 and event.step is None else points.steps[-1],
-            "at": event.at_ns,
-            "count": count,
-            "minimum": lowest,
-            "maximum": highest,
-            "binding": event.binding,
-            "execution": event.execution,
-            "fit": event.fit,
-            "detail": None if event.detail is None else dict(event.detail),
-        }
+            row["count"] += self.in_chunks
+            row["step"] = self.points.steps[-1]
+            row["minimum"] = _least(row["minimum"], self._row["minimum"])
+            row["maximum"] = _most(row["maximum"], self._row["maximum"])
+        return row
+
+
+def row_of(run: str, key: str, points: Points, last: MetricLogged | None = None) -> Row:
+    """Make the row of a metric that has these points; `last` is the event of the last one."""
+    lowest, highest = _range(points)
+    execution, binding, fit, is_counted = points.spans[-1][1]
+    return {
+        "run": run,
+        "key": key,
+        "value": nullable(points.values[-1]),
+        "step": None if len(points) == 1 and is_counted else points.steps[-1],
+        "at": points.at_ns[-1],
+        "count": len(points),
+        "minimum": lowest,
+        "maximum": highest,
+        "binding": binding,
+        "execution": execution,
+        "fit": fit,
+        "detail": None if last is None or last.detail is None else dict(last.detail),
+    }
+
+
+def only_point(row: Mapping[Any, Any]) -> Points:
+    """Give the point of a metric that has one value, which its row holds."""
+    points = Points()
+    origin = (row["execution"], row["binding"], row["fit"], row["step"] is None)
+    points.add(row["step"] or 0, value_of(row["value"]), row["at"], origin)
+    return points
 
 
 class MetricFold:

@@ -89,6 +89,7 @@ def identity() -> dict[str, Any]:
     """Tell this process from all others: boot, process namespace, process id, start time."""
     pid = os.getpid()
     return {
+        "host": os.uname().nodename,
         "boot": _boot_id(),
         "namespace": _namespace(),
         "pid": pid,
@@ -122,6 +123,14 @@ def owner_state(folder: Path) -> OwnerState:
         # Without the lock it may live: any copy of the folder made inside the owner drops it.
         return "alive" if _is_running(content) else "dead"
     return "dead" if time.time() - status.st_mtime > LEASE_S else "elsewhere"
+
+
+def is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether a process, as `identity` describes it, has certainly ended; False if in doubt."""
+    mine = identity()
+    if any(owner.get(name) != mine[name] for name in ("host", "namespace")):
+        return False
+    return owner.get("boot") != mine["boot"] or not _is_running(owner)
 
 
 def last_sign_ns(folder: Path) -> int:
@@ -194,7 +203,7 @@ def _start_ticks(pid: int) -> int | None:
 
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return os.uname().nodename
 

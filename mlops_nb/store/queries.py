@@ -8,16 +8,23 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    Double,
+    String,
     and_,
     bindparam,
     delete,
+    false,
     func,
+    literal,
+    not_,
     or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mlops_nb.expressions import Both, Compare, Either, Not
 from mlops_nb.store import schema
 from mlops_nb.store.schema import (
     artifacts,
@@ -36,9 +43,19 @@ from mlops_nb.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Delete, Insert, Select, Table, Update
+    from sqlalchemy import (
+        ColumnElement,
+        CompoundSelect,
+        Delete,
+        Insert,
+        Select,
+        Table,
+        Update,
+    )
+
+    from mlops_nb.expressions import Condition, Order, Query
 
 IN_LIMIT = 500
 """How many values stand in one IN (…); far below every database's limit of bound values."""
@@ -156,20 +173,14 @@ def running_runs(session: str) -> Select[Any]:
 def chunk_counts(ids: Sequence[str]) -> Select[Any]:
     """Read number and size of the chunks of all series of some runs, in order."""
     c = metric_chunks.c
-    return (
-        select(c.run, c.key, c.seq, c.count)
-        .where(c.run.in_(ids))
-        .order_by(c.run, c.key, c.seq)
-    )
+    return select(c.run, c.key, c.seq, c.count).where(c.run.in_(ids)).order_by(c.run, c.key, c.seq)
 
 
 def chunks_of(run: str, key: str, since: int = 0) -> Select[Any]:
     """Read the chunks of a series, from one on."""
     c = metric_chunks.c
     return (
-        select(c.data, c.spans)
-        .where(c.run == run, c.key == key, c.seq >= since)
-        .order_by(c.seq)
+        select(c.data, c.spans).where(c.run == run, c.key == key, c.seq >= since).order_by(c.seq)
     )
 
 
@@ -228,9 +239,7 @@ def needs_of(ids: Sequence[str]) -> Select[Any]:
 def parts_of(table: Table, ids: Sequence[str]) -> Select[Any]:
     """Read what runs have of something, in the order it was logged."""
     keys = [column for column in table.primary_key.columns if column.name != "run"]
-    return (
-        select(table).where(table.c.run.in_(ids)).order_by(table.c.run, table.c.at, *keys)
-    )
+    return select(table).where(table.c.run.in_(ids)).order_by(table.c.run, table.c.at, *keys)
 
 
 def param_history(run: str, key: str) -> Select[Any]:
@@ -254,3 +263,223 @@ def counts() -> dict[str, Select[Any]]:
     named = {"runs": runs, "executions": executions, "sessions": schema.sessions}
     named |= {"metrics": metrics, "params": params, "artifacts": artifacts}
     return {name: select(func.count()).select_from(table) for name, table in named.items()}
+
+
+def lost_runs() -> Select[Any]:
+    """Count the runs whose process died."""
+    return select(func.count()).select_from(runs).where(runs.c.status == "lost")
+
+
+def written_by() -> Select[Any]:
+    """Read which version wrote the store's tables."""
+    return select(schema.meta.c.written_by)
+
+
+def unended_sessions() -> Select[Any]:
+    """Read the sessions that neither ended nor were lost."""
+    s = schema.sessions.c
+    return select(s.id, s.owner).where(s.ended_at.is_(None), s.lost_at.is_(None))
+
+
+# --- one parameter, one metric, one fit -------------------------------------------------------
+
+
+def param(run: str, key: str) -> Select[Any]:
+    """Read the last version of a parameter."""
+    return select(params).where(params.c.run == run, params.c.key == key)
+
+
+def metric(run: str, key: str) -> Select[Any]:
+    """Read the last value of a metric."""
+    return select(metrics).where(metrics.c.run == run, metrics.c.key == key)
+
+
+def metrics_of(run: str) -> Select[Any]:
+    """Read the last values of all metrics of a run."""
+    return select(metrics).where(metrics.c.run == run)
+
+
+def param_keys_of_fit(run: str, fit: str) -> CompoundSelect[Any]:
+    """Read the names of the parameters of which some version belongs to a fit."""
+    return union(
+        *(select(t.c.key).where(t.c.run == run, t.c.fit == fit) for t in (params, param_versions))
+    )
+
+
+def rows_of_fit(table: Table, run: str, fit: str) -> Select[Any]:
+    """Read what a run has of a fit."""
+    return select(table).where(table.c.run == run, table.c.fit == fit)
+
+
+def remove_rows_of_fit(table: Table, run: str, fit: str) -> Delete:
+    """Take away what a run has of a fit."""
+    return delete(table).where(table.c.run == run, table.c.fit == fit)
+
+
+def remove_key(table: Table, run: str, key: str) -> Delete:
+    """Take away what a run has under a name."""
+    return delete(table).where(table.c.run == run, table.c.key == key)
+
+
+# --- pages of runs ----------------------------------------------------------------------------
+
+NEWEST_FIRST = (runs.c.started_at.desc(), runs.c.id.desc())
+
+
+def runs_page(
+    query: Query,
+    *,
+    ids: Sequence[str] | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    children: bool = True,
+) -> Select[Any]:
+    """Read the rows of runs that a query finds, in its order."""
+    statement = select(runs).where(*_conditions(query, children=children))
+    if ids is not None:
+        statement = statement.where(runs.c.id.in_(ids))
+    orders = [part for order in query.order_by for part in _order(order)]
+    statement = statement.order_by(*orders, *NEWEST_FIRST)
+    limit = query.limit if limit is None else limit
+    return statement.limit(limit).offset(offset or None)
+
+
+def runs_count(query: Query, *, children: bool = True) -> Select[Any]:
+    """Count the runs that a query finds."""
+    conditions = _conditions(query, children=children)
+    return select(func.count()).select_from(runs).where(*conditions)
+
+
+def latest_of_groups(limit: int) -> Select[Any]:
+    """Read the row of the latest attempt of each group, newest first."""
+    last = (
+        select(runs.c.group_key, func.max(runs.c.attempt).label("attempt"))
+        .where(runs.c.group_key != "", runs.c.parent.is_(None))
+        .group_by(runs.c.group_key)
+        .subquery()
+    )
+    is_last = and_(runs.c.group_key == last.c.group_key, runs.c.attempt == last.c.attempt)
+    return (
+        select(runs)
+        .join(last, is_last)
+        .where(runs.c.parent.is_(None))
+        .order_by(*NEWEST_FIRST)
+        .limit(limit)
+    )
+
+
+def _conditions(query: Query, *, children: bool) -> list[ColumnElement[bool]]:
+    conditions = [] if query.where is None else [condition(query.where)]
+    return conditions if children else [*conditions, runs.c.parent.is_(None)]
+
+
+# --- conditions -------------------------------------------------------------------------------
+
+
+def condition(tree: Condition) -> ColumnElement[bool]:
+    """Make SQL of a condition. Nothing in it is ever NULL: see `mlops_nb.expressions`."""
+    match tree:
+        case Both():
+            return and_(*(condition(item) for item in tree.items))
+        case Either():
+            return or_(*(condition(item) for item in tree.items))
+        case Not():
+            return not_(condition(tree.item))
+        case Compare():
+            return _comparison(tree)
+
+
+def _comparison(compare: Compare) -> ColumnElement[bool]:
+    field = compare.field
+    if field.space == "run":
+        column = _column(field.name)
+        if compare.operator in {"is null", "is not null"}:
+            return column.is_(None) if compare.operator == "is null" else column.is_not(None)
+        return func.coalesce(_holds([column], compare), false())
+    table = _TABLES[field.space]
+    sides = _sides(table)
+    is_there = or_(*(side.is_not(None) for side in sides))
+    named = select(table.c.run).where(table.c.key == field.name)
+    if compare.operator == "is null":
+        return runs.c.id.not_in(named.where(is_there))
+    if compare.operator == "is not null":
+        return runs.c.id.in_(named.where(is_there))
+    return runs.c.id.in_(named.where(_holds(sides, compare)))
+
+
+def _holds(sides: list[ColumnElement[Any]], compare: Compare) -> ColumnElement[bool]:
+    """Compare the columns that hold a value, of which one is not NULL, with literals."""
+    literals, operator = compare.values, compare.operator
+    match operator:
+        case "=" | "in":
+            return or_(*(_one_of(side, literals) for side in sides))
+        case "!=" | "not in":
+            # A text differs from a number, so each side that is there has to differ from all.
+            differ = (
+                and_(side.is_not(None), not_(func.coalesce(_one_of(side, literals), false())))
+                for side in sides
+            )
+            return or_(*differ)
+        case "like":
+            return sides[-1].ilike(str(literals[0]), escape="\\")
+        case "not like":
+            unlike = sides[-1].not_ilike(str(literals[0]), escape="\\")
+            return or_(unlike, *(side.is_not(None) for side in sides[:-1]))
+        case _:
+            side = sides[-1] if isinstance(literals[0], str) else sides[0]
+            return _ORDERINGS[operator](side, literals[0])
+
+
+_ORDERINGS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "<": lambda side, value: side < value,
+    "<=": lambda side, value: side <= value,
+    ">": lambda side, value: side > value,
+    ">=": lambda side, value: side >= value,
+}
+
+
+def _one_of(side: ColumnElement[Any], literals: Sequence[object]) -> ColumnElement[bool]:
+    """Say that a column is one of the values of its own type."""
+    is_text = isinstance(side.type, (String, schema.Text))
+    of_type = [value for value in literals if isinstance(value, str) == is_text]
+    return side.in_(of_type) if of_type else false()
+
+
+_TABLES: Mapping[str, Table] = {"params": params, "metrics": metrics, "tags": tags}
+
+
+def _sides(table: Table) -> list[ColumnElement[Any]]:
+    """List the columns that hold a value as queries see it; the last one is its text if any."""
+    if table is params:
+        return [params.c.number, params.c.word]
+    return [table.c.value]
+
+
+def _column(name: str) -> ColumnElement[Any]:
+    match name:
+        case "duration_s":
+            return (runs.c.ended_at - runs.c.started_at) / literal(1e9, Double)
+        case "group":
+            return func.nullif(runs.c.group_key, "", type_=schema.Text)
+        case "name" | "experiment" | "notebook":
+            return func.nullif(runs.c[name], "", type_=schema.Text)
+        case _:
+            return runs.c[name]
+
+
+def _order(order: Order) -> Iterator[ColumnElement[Any]]:
+    """Sort by a field; what does not have it comes last in both directions."""
+    field = order.field
+    if field.space == "run":
+        columns = [_column(field.name)]
+    else:
+        table = _TABLES[field.space]
+        columns = [
+            select(side)
+            .where(table.c.run == runs.c.id, table.c.key == field.name)
+            .scalar_subquery()
+            for side in _sides(table)
+        ]
+    for column in columns:
+        yield column.is_(None)
+        yield column.desc() if order.is_descending else column.asc()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, RowMapping, Table
 
-Row: TypeAlias = "Mapping[str, Any]"
+Row: TypeAlias = "RowMapping"
 _Parts: TypeAlias = "dict[str, list[Row]]"
 
 

@@ -151,6 +151,8 @@ class SpoolReader:
     segments
         By number, as they were when the reader was made; later ones are not read, so that a
         reader comes to an end however fast the writer is.
+    position
+        Behind the last frame that was read.
     unknown
         Number of whole frames whose event this version does not know.
     torn
@@ -161,11 +163,13 @@ class SpoolReader:
     spool: str
     folders: Sequence[Path]
     segments: dict[int, Path] = field(init=False)
+    position: SpoolPosition = field(init=False)
     unknown: int = field(default=0, init=False)
     torn: list[TornTail] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.segments = _find_segments(self.folders)
+        self.position = SpoolPosition(self.spool)
 
     def read(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, Event | None]]:
         """Read the frames from a position on.
@@ -183,7 +187,8 @@ class SpoolReader:
             for end, payload in _frames(self.segments[number], offset, self.torn):
                 offset, is_ended = end, payload is None
                 if payload is not None:
-                    yield SpoolPosition(self.spool, number, end), self._decode(payload)
+                    self.position = SpoolPosition(self.spool, number, end)
+                    yield self.position, self._decode(payload)
             following = min((n for n in self.segments if n > number), default=number + 1)
             if not is_ended and not is_last_look:
                 if not self._is_begun(following):
@@ -192,7 +197,8 @@ class SpoolReader:
                 is_last_look = True
                 continue
             number, offset, is_last_look = following, HEADER_BYTES, False
-            yield SpoolPosition(self.spool, number, offset), None
+            self.position = SpoolPosition(self.spool, number, offset)
+            yield self.position, None
 
     def has_more(self, position: SpoolPosition) -> bool:
         """Whether there may be something to read at a position; looks at a few bytes only."""
@@ -320,7 +326,7 @@ def _frames(path: Path, offset: int, torn: list[TornTail]) -> Iterator[tuple[int
         while True:
             head = window.at(offset, LENGTH.size)
             # Filled to the last byte, or given back when the spool was closed.
-            if head == END_MARK or offset == window.size_bytes:
+            if head == END_MARK or offset >= window.size_bytes:
                 yield offset, None
                 return
             if head == bytes(LENGTH.size):

@@ -12,7 +12,7 @@ import sys
 import zlib
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +22,8 @@ _FULL = CHUNK_POINTS // 2
 _WIDTH = 8
 _LARGEST = 2**63 - 1
 
-Origin: TypeAlias = tuple[str | None, str, str | None]
-"""Execution, binding and fit that some points share."""
+Origin: TypeAlias = tuple[str | None, str, str | None, bool]
+"""Execution, binding and fit that some points share, and whether we counted their steps."""
 
 
 @dataclass(slots=True)
@@ -70,19 +70,21 @@ class Points:
     def part(self, fit: str) -> tuple[Points, Points]:
         """Part into the points of a fit and the others."""
         theirs, others = Points(), Points()
-        start = 0
-        for count, origin in self.spans:
-            into, end = theirs if origin[2] == fit else others, start + count
-            into.extend(
-                Points(
-                    self.steps[start:end],
-                    self.values[start:end],
-                    self.at_ns[start:end],
-                    [(count, origin)],
-                )
-            )
-            start = end
+        for step, value, at_ns, origin in self:
+            (theirs if origin[2] == fit else others).add(step, value, at_ns, origin)
         return theirs, others
+
+    def count_steps(self) -> None:
+        """Number again, each one more than the one before, the points whose steps we counted."""
+        last = -1
+        for index, (step, _, _, origin) in enumerate(self):
+            last = last + 1 if origin[3] else step
+            self.steps[index] = last
+
+    def __iter__(self) -> Iterator[tuple[int, float, int, Origin]]:
+        """Give step, value, time and origin of each point."""
+        origins = (origin for count, origin in self.spans for _ in range(count))
+        return zip(self.steps, self.values, self.at_ns, origins, strict=True)
 
     def _span(self, count: int, origin: Origin) -> None:
         if self.spans and self.spans[-1][1] == origin:
@@ -108,8 +110,8 @@ def pack(points: Points) -> bytes:
     return zlib.compress(b"".join(columns), 1)
 
 
-def unpack(data: bytes, spans: Sequence[Sequence[object]]) -> Points:
-    """Read what `pack` wrote; `spans` is ``[[count, execution, binding, fit], …]``."""
+def unpack(data: bytes, spans: Iterable[Any]) -> Points:
+    """Read what `pack` wrote; `spans` is as `spans_as_json` gives them."""
     raw = zlib.decompress(data)
     size = len(raw) // 3
     columns = [_unshuffled(raw[i * size : (i + 1) * size]) for i in range(3)]
@@ -120,12 +122,12 @@ def unpack(data: bytes, spans: Sequence[Sequence[object]]) -> Points:
     if sys.byteorder == "big":
         for column in (points.steps, points.values, points.at_ns):
             column.byteswap()
-    points.spans = [(int(str(s[0])), (_text(s[1]), str(s[2]), _text(s[3]))) for s in spans]
+    points.spans = [(count, (who, how, fit, counted)) for count, who, how, fit, counted in spans]
     return points
 
 
 def spans_as_json(points: Points) -> list[list[object]]:
-    """Give the spans in the form that `unpack` takes."""
+    """Give the spans as ``[[count, execution, binding, fit, is_counted], …]``."""
     return [[count, *origin] for count, origin in points.spans]
 
 
@@ -180,7 +182,3 @@ def _unshuffled(raw: bytes) -> bytes:
     for i in range(_WIDTH):
         out[i::_WIDTH] = raw[i * count : (i + 1) * count]
     return bytes(out)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mlops_nb.errors import StoreError
 from mlops_nb.store import queries, schema
 
 if TYPE_CHECKING:
@@ -89,7 +90,12 @@ class StreamFold:
         """Read what is there of a stream already."""
         if before is None:
             return b""
-        joined = b"" if before["digest"].startswith(OPEN) else self._blobs.read(before["digest"])
+        joined = b""
+        if not before["digest"].startswith(OPEN):
+            try:
+                joined = self._blobs.read(before["digest"])
+            except StoreError:  # the beginning is lost; that must not hold up what came later
+                joined = b""
         return joined + read_pieces(self._connection, key)
 
 

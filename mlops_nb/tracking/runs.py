@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Self
 
+from mlops_nb.model import Metric, Param, Run, as_datetime
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path

@@ -9,17 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import ContextVar
-from dataclasses import fields
 from typing import TYPE_CHECKING, Protocol
 
 from mlops_nb.model import (
-    ArtifactLogged,
-    DataUse,
-    DataUsed,
     FitMoved,
-    MetricLogged,
-    ModelFitted,
-    ParamLogged,
     RunChanged,
     RunExecuted,
     RunStarted,
@@ -29,13 +22,19 @@ from mlops_nb.model import (
 from mlops_nb.redact import redact
 from mlops_nb.tracking.runs import LiveRun
 from mlops_nb.tracking.values import as_json, encode_table, encode_value, figure_png, guess_mime
+from mlops_nb.tracking.writer import Sink, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import Literal
 
-    from mlops_nb.model import Binding, Event, ExecutionEnded, Fingerprint, Json, RunKind, RunStatus
+    from mlops_nb.model import (
+        ExecutionEnded,
+        Json,
+        RunKind,
+        RunStatus,
+    )
     from mlops_nb.source import CellNames
 
     BornBy = Literal["fit", "log", "user"]
@@ -65,30 +64,7 @@ class Cell(Protocol):
         """What its source reads, binds and calls."""
 
 
-class Sink(Protocol):
-    """Where events go: `mlops_nb.store.spool.Spool`."""
-
-    def append(self, event: Event) -> None:
-        """Take one event."""
-
-    def append_metric(
-        self,
-        run: str,
-        key: str,
-        value: float,
-        step: int | None,
-        at_ns: int,
-        execution: str | None,
-        binding: Binding,
-        fit: str | None,
-    ) -> None:
-        """Take one value of a metric, as fast as can be."""
-
-    def stage(self, path: str | Path) -> str | None:
-        """Copy a file beside the spool."""
-
-
-class Tracker:
+class Tracker(Writer):
     """The runs of one session.
 
     Parameters
@@ -112,7 +88,7 @@ class Tracker:
         environment: str | None = None,
         on_birth: Callable[[LiveRun], None] | None = None,
     ) -> None:
-        self.sink = sink
+        super().__init__(sink)
         self.session = session
         self.experiment = experiment
         self.environment = environment
@@ -124,7 +100,6 @@ class Tracker:
         self.batch: LiveRun | None = None
         self.automatic: LiveRun | None = None
         self.lock = threading.RLock()
-        self.changed: dict[str, LiveRun] = {}
         self._on_birth = on_birth
         self._open: list[LiveRun] = []
         self._context: ContextVar[LiveRun | None] = ContextVar("mlops_nb_run", default=None)
@@ -336,11 +311,6 @@ class Tracker:
         status: RunStatus = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         self.end(run, status=status, error=self.describe(error))
 
-    def describe(self, error: BaseException) -> dict[str, Json]:
-        """Say what an exception was, as stored with a run."""
-        message = redact(str(error))[:2000]
-        return {"type": type(error).__name__, "message": message, "execution": self.execution}
-
     def end_all(self) -> None:
         """End what is open, in good order: at ``--off`` or at a clean exit of the kernel."""
         with self.lock:
@@ -398,20 +368,6 @@ class Tracker:
             run.failure = failure or None
         self.sink.append(RunChanged(run.id, event.at_ns, {"busy_s": run.busy_ns / 1e9}))
 
-    def add_to_body(self, run: LiveRun, execution: str | None) -> None:
-        """Note that a run needs an execution because evidence came from it."""
-        if execution is not None and execution not in run.body:
-            run.body.append(execution)
-            self.sink.append(RunExecuted(run.id, execution, "body"))
-
-    def touch(self, run: LiveRun) -> None:
-        """Note that this cell changed a run (and so the ones above it)."""
-        above: LiveRun | None = run
-        while above is not None:
-            self.changed[above.id] = above
-            self.add_to_body(above, self.execution)
-            above = above.parent
-
     # --- logging ------------------------------------------------------------------------------
 
     def log_target(self) -> LiveRun:
@@ -461,75 +417,6 @@ class Tracker:
         with self.lock:
             run = run or self.log_target()
             self.put_param(run, str(key), as_json(value))
-
-    def put_param(
-        self,
-        run: LiveRun,
-        key: str,
-        value: Json,
-        *,
-        is_default: bool = False,
-        fit: str | None = None,
-    ) -> None:
-        """Write a parameter; unchanged ones are not written again."""
-        if isinstance(value, str):
-            value = redact(value)
-        if key in run.params and run.params[key] == value and type(run.params[key]) is type(value):
-            return
-        run.params[key] = value
-        if is_default:
-            run.defaults.add(key)
-        event = ParamLogged(run.id, key, value, time.time_ns(), self.execution, is_default, fit)
-        self.sink.append(event)
-        self.touch(run)
-
-    def put_metric(self, run: LiveRun, event: MetricLogged) -> None:
-        """Write a metric that evidence gave."""
-        self.sink.append(event)
-        run.remember(event.key, event.value)
-        self.touch(run)
-
-    def put_data(
-        self,
-        run: LiveRun,
-        name: str,
-        role: str,
-        fingerprint: Fingerprint,
-        *,
-        fit: str | None = None,
-    ) -> None:
-        """Write which value went into a run."""
-        before = run.data.get((role, name))
-        if before is not None and fingerprint.digest and before.digest == fingerprint.digest:
-            return
-        shape = fingerprint.shape
-        use = DataUse(
-            name=name,
-            role=role,
-            kind=fingerprint.kind,
-            digest=fingerprint.digest,
-            assurance=fingerprint.assurance,
-            rows=fingerprint.rows,
-            columns=len(fingerprint.columns) or (shape[1] if len(shape) > 1 else None),
-            schema_digest=fingerprint.schema_digest,
-            column_digests={key: column.digest for key, column in fingerprint.columns.items()},
-            execution=self.execution,
-            fit=fit,
-        )
-        run.data[role, name] = use
-        facts = {field.name: getattr(use, field.name) for field in fields(use)}
-        self.sink.append(DataUsed(run=run.id, at_ns=time.time_ns(), **facts))
-        self.touch(run)
-
-    def put_model(self, run: LiveRun, name: str, model: object) -> None:
-        """Write that a run holds a model, by the user's word."""
-        kind = type(model)
-        class_name = f"{kind.__module__}.{kind.__qualname__}"
-        at_ns, execution = time.time_ns(), self.execution
-        self.sink.append(
-            ModelFitted(run.id, new_run_id(), name, class_name, at_ns, None, execution)
-        )
-        self.touch(run)
 
     def log(
         self, data: Mapping[str, object], *, step: int | None = None, run: LiveRun | None = None
@@ -594,31 +481,6 @@ class Tracker:
         with self.lock:
             run = run or self.log_target()
             self._put_artifact(run, name, "table", "application/json", data=content)
-
-    def _put_artifact(
-        self,
-        run: LiveRun,
-        name: str,
-        kind: str,
-        mime: str,
-        *,
-        data: bytes | None = None,
-        staged: str | None = None,
-        fit: str | None = None,
-    ) -> None:
-        at_ns, execution = time.time_ns(), self.execution
-        event = ArtifactLogged(
-            run.id, redact(name), kind, mime, at_ns, data, staged, execution, fit
-        )
-        self.sink.append(event)
-        self.touch(run)
-
-    def put_table(
-        self, run: LiveRun, name: str, rows: Sequence[Mapping[str, Json]], *, fit: str | None
-    ) -> None:
-        """Write a table that evidence gave."""
-        content = encode_table(rows)
-        self._put_artifact(run, name, "table", "application/json", data=content, fit=fit)
 
     # --- groups -------------------------------------------------------------------------------
 

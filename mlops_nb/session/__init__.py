@@ -8,14 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import platform
-import queue
 import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_nb import lineage
 from mlops_nb.capture.guard import guard
@@ -34,11 +33,13 @@ from mlops_nb.model import (
     new_record_id,
 )
 from mlops_nb.redact import redact
+from mlops_nb.session.background import Background
+from mlops_nb.session.batch import BatchCells, is_batch, search_notebook
+from mlops_nb.session.cards import Attempts, show_cards
 from mlops_nb.store.locate import locate
 from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
 from mlops_nb.tracking import Evidence, Tracker
-from mlops_nb.tracking.values import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,13 +47,10 @@ if TYPE_CHECKING:
     from mlops_nb.capture.hooks import Capture, LiveExecution
     from mlops_nb.config import Settings
     from mlops_nb.lineage import NotebookOrder
-    from mlops_nb.model import ExecutionEnded, Json, OutputSeen, Run, RunStatus
+    from mlops_nb.model import ExecutionEnded, Json, OutputSeen, RunStatus
     from mlops_nb.tracking import LiveRun
 
 CELL_ENDINGS: Mapping[str, RunStatus] = {"ok": "finished", "interrupted": "interrupted"}
-CARD_METADATA: Mapping[str, Json] = {"mlops_nb": {"card": True}}
-"""Marks an output as ours, so that capture does not keep it with the cell."""
-PARAMETER_TAGS = frozenset({"parameters", "pipeline-parameters", "injected-parameters"})
 
 _active: Session | None = None
 _lock = threading.RLock()
@@ -101,14 +99,14 @@ class Session:
         )
         self.evidence = Evidence(self.tracker)
         self.capture: Capture | None = None
-        self._latest: dict[str, tuple[int, LiveRun, Run | None]] = {}
+        self.attempts = Attempts(self.spool.folder)
         self.cell_runs: list[tuple[LiveRun, CellRun]] = []
-        self._tags: frozenset[str] = frozenset()
-        self._batch_cells: list[Mapping[str, Json]] = []
+        self._batch_cells = BatchCells()
         self._uninstall: list[Callable[[], None]] = []
         self._background = Background()
         self.spool.append(EnvironmentSeen(environment.digest, environment.content))
         self._announce(environment.digest)
+        self.is_batch = False
 
     def _start_folder(self) -> Path:
         given = self.settings.notebook
@@ -132,8 +130,12 @@ class Session:
     def start(self) -> None:
         """Hook into the shell and the libraries, and start the drainer."""
         if self.shell is not None:
-            self._watch_cells()
+            self.is_batch = is_batch(self.shell, self.settings, self.namespace)
+            if self.is_batch:
+                with guard("notebook"):
+                    self._search_notebook()
             self._watch_libraries()
+            self._watch_cells()
         with guard("drain"):
             from mlops_nb.store.drain import start_drainer
 
@@ -193,7 +195,7 @@ class Session:
         """Let evidence bear runs; in a batch the notebook is the run, and this does nothing."""
         if self.tracker.batch is not None or self.tracker.is_automatic:
             return
-        if _is_batch(self.shell, self.settings, self.namespace):
+        if self.is_batch:
             self.begin_batch({})
         else:
             self.tracker.is_automatic = True
@@ -204,21 +206,21 @@ class Session:
         Parameters
         ----------
         info
-            From our papermill engine: ``notebook``, ``params``, ``cells`` (``index``, ``id``,
-            ``source``, ``tags`` of the code cells in order), ``name``, ``experiment``, ``tags``.
-            Empty under other runners; then the notebook is looked for by its sources.
+            From our papermill engine: ``run`` (its id), ``notebook``, ``params``, ``cells``
+            (``index``, ``id``, ``tags`` of the code cells in order), ``name``, ``experiment``,
+            ``tags``. Empty under other runners.
         """
         tracker = self.tracker
         if info.get("notebook"):
             self.name_notebook(Path(info["notebook"]), "verified")
+        if info.get("cells"):
+            self._batch_cells = BatchCells(info["cells"])
         tracker.experiment = info.get("experiment") or tracker.experiment
-        self._batch_cells = list(info.get("cells") or self._search_notebook())
         name = info.get("name") or tracker.next_name
-        stem = self.notebook.stem if self.notebook else "notebook"
         tracker.batch = tracker.start(
             name,
             kind="batch",
-            default_name=stem,
+            default_name=self.notebook.stem if self.notebook else "notebook",
             group=name or tracker.notebook or "notebook",
             tags=info.get("tags"),
             run_id=info.get("run"),
@@ -227,21 +229,11 @@ class Session:
             tracker.log_param(key, value, run=tracker.batch)
         return tracker.batch
 
-    def _search_notebook(self) -> list[dict[str, Json]]:
-        """Find the notebook of a runner that tells nothing, by what has run of it so far."""
-        from mlops_nb.notebook import find_by_witness, read_notebook
-
-        ran = {execution.source for execution in self.executions}
-        if self.capture is not None and self.capture.current is not None:
-            ran.add(self.capture.current.event.source)
-        found = self.notebook or find_by_witness(Path.cwd(), (), ran)
-        if found is None:
-            return []
-        self.name_notebook(Path(found), "verified")
-        return [
-            {"index": cell.index, "id": cell.id, "source": cell.source, "tags": list(cell.tags)}
-            for cell in read_notebook(found).code_cells
-        ]
+    def _search_notebook(self) -> None:
+        path, cells = search_notebook(self.shell, self.notebook)
+        if path is not None:
+            self.name_notebook(path, "verified")
+            self._batch_cells = BatchCells(cells)
 
     def open_cell_run(self, name: str | None, asked: CellRun) -> None:
         """Make the cell that runs now a run; it ends with the cell."""
@@ -307,7 +299,7 @@ class Session:
 
     def execution_started(self, live: LiveExecution) -> None:
         """A cell begins (called by capture)."""
-        self._place_in_notebook(live)
+        self._batch_cells.place(live)
         self.spool.append(live.event)
         if live.event.is_inferred:
             return
@@ -339,40 +331,22 @@ class Session:
                     self._trace(run)
             if not self.settings.quiet and self.tracker.batch is None:
                 with guard("card"):
-                    self._show_cards(changed)
+                    show_cards(changed, self.attempts)
 
     def output_seen(self, event: OutputSeen) -> None:
         """An output of a cell (called by capture, from any thread)."""
         self.spool.append(event)
 
-    def _place_in_notebook(self, live: LiveExecution) -> None:
-        """In a batch, cells come in order: find which one this is."""
-        if live.parent is not None:
-            return
-        self._tags = frozenset()
-        source = live.event.source.strip()
-        for number, cell in enumerate(self._batch_cells):
-            told = cell.get("source")
-            is_it = live.cell_id == cell["id"] if told is None else redact(told).strip() == source
-            if is_it:
-                del self._batch_cells[: number + 1]
-                index = cell["index"]
-                live.cell_id = cell["id"]
-                live.event = replace(live.event, cell_id=cell["id"], cell_index=index)
-                self._tags = frozenset(cell.get("tags") or ())
-                return
-
     def _read_parameters(self, live: LiveExecution) -> None:
         """Keep what a parameters cell of a batch, or ``--params``, names."""
-        batch, namespace = self.tracker.batch, self.namespace
-        if batch is not None and PARAMETER_TAGS & self._tags:
-            for name in live.names.binds:
-                if name in namespace and is_plain(namespace[name]):
-                    self.tracker.log_param(name, namespace[name], run=batch)
-        for run in self.tracker.changed.values():
-            for name in self.tracker.param_names if run.parent is None else ():
+        tracker, namespace = self.tracker, self.namespace
+        if tracker.batch is not None:
+            for name, value in self._batch_cells.parameters(live, namespace):
+                tracker.log_param(name, value, run=tracker.batch)
+        for run in [run for run in tracker.changed.values() if run.parent is None]:
+            for name in tracker.param_names:
                 if name in namespace:
-                    self.tracker.log_param(name, namespace[name], run=run)
+                    tracker.log_param(name, namespace[name], run=run)
 
     def _trace(self, run: LiveRun) -> None:
         """Write what the run needs and how far its order can be trusted; children share it."""
@@ -389,35 +363,6 @@ class Session:
             if each.verdict != verdict:
                 each.verdict = verdict
                 self.spool.append(RunChanged(each.id, time.time_ns(), {"verdict": verdict}))
-
-    def _show_cards(self, changed: list[LiveRun]) -> None:
-        """Show a line below the cell for each run that it bore or changed."""
-        from IPython.display import display
-
-        from mlops_nb.display.card import CardView
-        from mlops_nb.display.live import card_of
-
-        for run in changed:
-            attempt, _, before = self._attempt(run)
-            card = card_of(run, before, attempt)
-            display(CardView(card), metadata=CARD_METADATA, display_id=f"mlops-nb-{run.id}")
-
-    def _attempt(self, run: LiveRun) -> tuple[int, LiveRun, Run | None]:
-        """Number of a run in its group, and the attempt before it, here or in the store."""
-        from mlops_nb.store.drain import read_group_heads
-
-        latest = self._latest.get(run.group)
-        if latest is None or latest[1] is not run:
-            known = next((a for a in self._latest.values() if a[1] is run), None)
-            if known is not None:
-                return known
-            if latest is None:
-                head = read_group_heads(self.spool.folder).get(run.group)
-                latest = (1, run, None) if head is None else (head.attempt + 1, run, head.record())
-            else:
-                latest = (latest[0] + 1, run, latest[1].record())
-            self._latest[run.group] = latest
-        return latest
 
     def _note_git(self, run: LiveRun) -> None:
         folder = self.notebook.parent if self.notebook else Path.cwd()
@@ -441,33 +386,6 @@ class CellRun:
     model: str | None = None
 
 
-class Background:
-    """One daemon thread for what may take a while: git, reading the saved notebook."""
-
-    def __init__(self) -> None:
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def do(self, task: Callable[[], None]) -> None:
-        """Queue a task; never waits."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="mlops_nb", daemon=True)
-            self._thread.start()
-        self._tasks.put(task)
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            with guard("background"):
-                task()
-
-    def finish(self, timeout_s: float = 2.0) -> None:
-        """Wait, not long, until everything queued is done."""
-        if self._thread is not None:
-            self._tasks.put(None)
-            self._thread.join(timeout_s)
-            self._thread = None
-
-
 def _as_execution(live: LiveExecution, event: ExecutionEnded) -> Execution:
     started = live.event
     return Execution(
@@ -488,18 +406,6 @@ def _as_execution(live: LiveExecution, event: ExecutionEnded) -> Execution:
         deletes=event.deletes,
         flags=(*started.flags, *event.flags),
     )
-
-
-def _is_batch(shell: Any, settings: Settings, namespace: Mapping[str, object]) -> bool:
-    """Whether a runner (nbclient, nbconvert) rather than a person sends the cells."""
-    if settings.batch is not None:
-        return settings.batch
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None or "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in namespace:
-        return False
-    request = kernel.get_parent() or {}
-    has_cell_id = bool((request.get("metadata") or {}).get("cellId"))
-    return not has_cell_id and not (request.get("content") or {}).get("allow_stdin", True)
 
 
 # --- functions of the process -----------------------------------------------------------------

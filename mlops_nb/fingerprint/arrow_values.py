@@ -1,0 +1,278 @@
+"""Arrow's arrays and tables, and the columns of other libraries that lie in Arrow's memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from mlops_nb.fingerprint.dictionary import Categories, coded_column
+from mlops_nb.fingerprint.fixed_width import add_masked, add_times, packed
+from mlops_nb.fingerprint.plain import class_module
+from mlops_nb.fingerprint.scheme import (
+    ROWS,
+    Column,
+    OpaqueValueError,
+    OverBudgetError,
+    as_text,
+    digest_of,
+    quoted,
+    schema_digest,
+    sequence_digest,
+)
+from mlops_nb.fingerprint.standard_values import zone_name
+from mlops_nb.model import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from mlops_nb.fingerprint.scheme import Pass
+
+types = pa.types
+
+
+def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
+    """Fingerprint a table, a record batch, an array or a chunked array."""
+    if class_module(cls).partition(".")[0] != "pyarrow":
+        raise OpaqueValueError
+    kind, names, arrays, shape = _parts(value)
+    stored = [x for name, one in zip(names, arrays, strict=True) for x in (name, str(one.type))]
+    schema = schema_digest(kind, stored)
+    try:
+        columns = [read_column(one, tracker) for one in arrays]
+    except OverBudgetError:
+        return Fingerprint(kind, "", schema, "skipped:budget", shape[0], shape)
+    parts: list[bytes] = []
+    records = {}
+    for name, column in zip(names, columns, strict=True):
+        digest = column.digest
+        parts += (name.encode(), digest)
+        records[name] = column.record(name, digest)
+    text = as_text(sequence_digest(kind, parts))
+    return Fingerprint(kind, text, schema, rows=shape[0], shape=shape, columns=records)
+
+
+def _parts(value: Any) -> tuple[str, list[str], list[Any], tuple[int, ...]]:
+    if isinstance(value, pa.Table | pa.RecordBatch):
+        shape = (value.num_rows, value.num_columns)
+        return "pyarrow.Table", list(value.schema.names), value.columns, shape
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return "pyarrow.Array", [""], [value], (len(value),)
+    raise OpaqueValueError
+
+
+def encode(value: Any, cls: type, tracker: Pass) -> bytes:
+    """Encode an Arrow value inside a container."""
+    found = read(value, cls, tracker)
+    return tracker.encoder.composite(found.kind, [found.digest])
+
+
+def read_column(values: pa.Array | pa.ChunkedArray, tracker: Pass) -> Column:
+    """Read a column in chunks of 65,536 rows, wherever Arrow split it."""
+    if isinstance(values, pa.Array):
+        values = pa.chunked_array([values])
+    while isinstance(values.type, pa.ExtensionType):
+        # An extension says what the numbers mean; its name stays in the physical type.
+        values = values.cast(values.type.storage_type)
+    if types.is_dictionary(values.type):
+        return _coded(values, tracker)
+    type_, add = _reader(values.type)
+    column = Column(type_, len(values))
+    for start in range(0, len(values), ROWS):
+        part = values.slice(start, ROWS)
+        # nbytes counts what a slice shows, not the buffers behind it.
+        tracker.take(part.nbytes)
+        piece = part.chunk(0) if part.num_chunks == 1 else pa.concat_arrays(part.chunks)
+        add(piece, column, tracker)
+    return column
+
+
+def _reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
+    """Find the logical type of an Arrow type, and how a chunk of it is read."""
+    name = str(type_)
+    if types.is_integer(type_) or types.is_floating(type_):
+        name = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(name, name)
+        return name, _numbers(type_.to_pandas_dtype())
+    if types.is_timestamp(type_):
+        zone = f", {_zone(type_.tz)}" if type_.tz else ""
+        return f"datetime64[{type_.unit}{zone}]", _times
+    if types.is_duration(type_):
+        return f"timedelta64[{type_.unit}]", _times
+    for test, (logical, add) in _SIMPLE.items():
+        if test(type_):
+            return logical or name, add
+    return _nested_reader(type_)
+
+
+def _zone(name: str) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return zone_name(ZoneInfo(name))
+    except (ValueError, ZoneInfoNotFoundError):
+        return name
+
+
+def _nested_reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        return f"list<{_reader(type_.value_type)[0]}>", _lists
+    if types.is_map(type_):
+        inner = f"{_reader(type_.key_type)[0]},{_reader(type_.item_type)[0]}"
+        return f"map<{inner}>", _maps
+    if types.is_struct(type_):
+        fields = [type_.field(i) for i in range(type_.num_fields)]
+        inner = ",".join(f"{quoted(field.name)}:{_reader(field.type)[0]}" for field in fields)
+        return f"struct<{inner}>", _structs
+    raise OpaqueValueError
+
+
+def missing_of(piece: Any) -> NDArray[np.bool_] | None:
+    """Return the mask of the missing values, None where there are none."""
+    if not piece.null_count:
+        return None
+    bitmap = piece.buffers()[0]
+    if bitmap is None:
+        return np.ones(len(piece), np.bool_)
+    first = piece.offset
+    octets = np.frombuffer(bitmap, np.uint8)[first // 8 : (first + len(piece) + 7) // 8]
+    bits = np.unpackbits(octets, bitorder="little")[first % 8 : first % 8 + len(piece)]
+    missing: NDArray[np.bool_] = bits == 0
+    return missing
+
+
+def _values_of(piece: Any, dtype: Any) -> NDArray[Any]:
+    buffer = piece.buffers()[1]
+    if buffer is None:
+        return np.zeros(len(piece), dtype)
+    itemsize = np.dtype(dtype).itemsize
+    return np.frombuffer(buffer, dtype, len(piece), piece.offset * itemsize)
+
+
+def _numbers(dtype: Any) -> Callable[[Any, Column, Pass], None]:
+    def add(piece: Any, column: Column, tracker: Pass) -> None:
+        add_masked(_values_of(piece, dtype), missing_of(piece), column, tracker)
+
+    return add
+
+
+def _truths(piece: Any, column: Column, tracker: Pass) -> None:
+    bits = piece.cast(pa.uint8())
+    values = _values_of(bits, np.uint8).view(np.bool_)
+    add_masked(values, missing_of(bits), column, tracker)
+
+
+def _times(piece: Any, column: Column, tracker: Pass) -> None:
+    add_times(_values_of(piece, np.int64), missing_of(piece), column, tracker)
+
+
+def _decimals(piece: Any, column: Column, tracker: Pass) -> None:
+    octets = np.dtype(f"V{piece.type.byte_width}")
+    add_masked(_values_of(piece, octets), missing_of(piece), column, tracker)
+
+
+def _texts(piece: Any, column: Column, _: Pass) -> None:
+    is_text = types.is_string(piece.type) or types.is_large_string(piece.type)
+    if not (is_text or types.is_binary(piece.type) or types.is_large_binary(piece.type)):
+        wide = pa.large_string() if str(piece.type) == "string_view" else pa.large_binary()
+        piece = piece.cast(wide)
+    missing = missing_of(piece)
+    lengths, payload = _text_buffers(piece)
+    if missing is not None and lengths[missing].any():
+        # Bytes may lie unseen under a missing value.
+        empty = b"" if "binary" in str(piece.type) else ""
+        lengths, payload = _text_buffers(piece.fill_null(empty))
+    if lengths.size and int(lengths.max()) >= 2**32:
+        raise OpaqueValueError
+    nulls, head = _gap_head(missing)
+    chunk = digest_of(*head, lengths.astype("<u4"), payload)
+    column.add(chunk, nulls, None, None, None)
+
+
+def _gap_head(missing: NDArray[np.bool_] | None) -> tuple[int, list[Any]]:
+    if missing is None:
+        return 0, [b"-"]
+    return int(np.count_nonzero(missing)), [b"N", packed(missing)]
+
+
+def _text_buffers(piece: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    _, offsets, payload = piece.buffers()
+    if not len(piece) or offsets is None:
+        return np.zeros(len(piece), np.int64), np.empty(0, np.uint8)
+    dtype = np.int64 if "large" in str(piece.type) else np.int32
+    bounds = np.frombuffer(offsets, dtype, len(piece) + 1, piece.offset * np.dtype(dtype).itemsize)
+    if payload is None or bounds[0] == bounds[-1]:
+        return np.diff(bounds), np.empty(0, np.uint8)
+    return np.diff(bounds), np.frombuffer(payload, np.uint8)[bounds[0] : bounds[-1]]
+
+
+def _lists(piece: Any, column: Column, tracker: Pass) -> None:
+    missing = missing_of(piece)
+    lengths = piece.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype("<u4")
+    _add_nested(b"L", missing, [lengths], [piece.flatten()], column, tracker)
+
+
+def _maps(piece: Any, column: Column, tracker: Pass) -> None:
+    listed = pa.ListArray.from_arrays(
+        _as_offsets(piece), pa.StructArray.from_arrays([piece.keys, piece.items], ["key", "item"])
+    )
+    missing = missing_of(piece)
+    lengths = listed.value_lengths().to_numpy(zero_copy_only=False).astype("<u4")
+    _add_nested(b"L", missing, [lengths], [listed.flatten()], column, tracker)
+
+
+def _as_offsets(piece: Any) -> Any:
+    offsets = piece.offsets
+    return offsets.fill_null(0) if offsets.null_count else offsets
+
+
+def _structs(piece: Any, column: Column, tracker: Pass) -> None:
+    _add_nested(b"S", missing_of(piece), [], piece.flatten(), column, tracker)
+
+
+def _nothing(piece: Any, column: Column, _: Pass) -> None:
+    column.add(digest_of(b"Z"), len(piece), None, None, None)
+
+
+def _add_nested(
+    form: bytes,
+    missing: NDArray[np.bool_] | None,
+    buffers: list[Any],
+    children: list[Any],
+    column: Column,
+    tracker: Pass,
+) -> None:
+    nulls, head = _gap_head(missing)
+    digests = [read_column(child, tracker).digest for child in children]
+    column.add(digest_of(form, *head, *buffers, *digests), nulls, None, None, None)
+
+
+def _coded(values: Any, tracker: Pass) -> Column:
+    values = values.unify_dictionaries()
+    chunks = values.chunks
+    dictionary = chunks[0].dictionary if chunks else pa.array([], values.type.value_type)
+    categories = Categories(dictionary.to_pylist(), _reader(dictionary.type)[0], tracker)
+    codes = [one.indices.fill_null(-1).to_numpy(zero_copy_only=False) for one in chunks]
+    joined = np.concatenate(codes) if codes else np.empty(0, np.int8)
+    return coded_column(joined, categories, tracker)
+
+
+_SIMPLE: dict[Any, tuple[str, Callable[[Any, Column, Pass], None]]] = {
+    types.is_boolean: ("bool", _truths),
+    types.is_string: ("utf8", _texts),
+    types.is_large_string: ("utf8", _texts),
+    types.is_binary: ("binary", _texts),
+    types.is_large_binary: ("binary", _texts),
+    types.is_fixed_size_binary: ("binary", _texts),
+    types.is_date32: ("date32", _numbers(np.int32)),
+    types.is_date64: ("date64", _numbers(np.int64)),
+    types.is_time32: ("", _numbers(np.int32)),
+    types.is_time64: ("", _numbers(np.int64)),
+    types.is_decimal: ("", _decimals),
+    types.is_null: ("null", _nothing),
+}
+for _view, _logical in (("is_string_view", "utf8"), ("is_binary_view", "binary")):
+    if hasattr(types, _view):
+        _SIMPLE[getattr(types, _view)] = (_logical, _texts)

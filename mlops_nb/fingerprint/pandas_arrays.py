@@ -1,0 +1,236 @@
+"""What pandas keeps the values of columns in: NumPy blocks and its own arrays of every dtype."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_nb.fingerprint.dictionary import Categories, coded_column
+from mlops_nb.fingerprint.fixed_width import (
+    NOT_A_TIME,
+    as_bytes,
+    canonical,
+    is_number,
+    logical_type,
+    masked_column,
+    number_columns,
+    odd_column,
+    time_unit,
+)
+from mlops_nb.fingerprint.plain import attribute_of, class_path
+from mlops_nb.fingerprint.scheme import ROWS, Column, OpaqueValueError, Pass, digest_of
+from mlops_nb.fingerprint.standard_values import zone_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+def is_ours(cls: type) -> bool:
+    """Tell whether a class is pandas' own; a subclass or a liar elsewhere is not."""
+    name = class_path(cls)
+    return name.partition(".")[0] == "pandas" and attribute_of(name) is cls
+
+
+def dtype_name(dtype: Any) -> str:
+    """Name how values are stored, for the schema digest."""
+    if isinstance(dtype, np.dtype):
+        return str(dtype)
+    if not is_ours(type(dtype)):
+        return class_path(type(dtype))
+    if isinstance(dtype, pd.StringDtype):
+        return f"string[{dtype.storage},{getattr(dtype, 'na_value', pd.NA)}]"
+    return str(dtype)
+
+
+class Reader:
+    """Reads the arrays of one pandas value in one pass."""
+
+    def __init__(self, tracker: Pass) -> None:
+        self.tracker = tracker
+        self._categories: dict[int, Categories] = {}
+
+    def physical(self, values: Any) -> str:
+        """Name how an array or block is stored, with the order of its categories."""
+        name = dtype_name(values.dtype)
+        if type(values) is pd.Categorical:
+            kept = self._categories_of(values)
+            return f"{name} {kept.order.hex()} {'ordered' if values.ordered else ''}"
+        return name
+
+    def _categories_of(self, values: pd.Categorical) -> Categories:
+        # Blocks and arrays live as long as their owner, so their ids are theirs meanwhile.
+        kept = self._categories.get(id(values))
+        if kept is None:
+            kept = self._categories[id(values)] = self.categories(values.categories)
+        return kept
+
+    def categories(self, index: pd.Index[Any]) -> Categories:
+        """Read the categories of a column, or a level of an index."""
+        if not is_ours(type(index)) or isinstance(index, pd.MultiIndex):
+            raise OpaqueValueError
+        values = [None if value is pd.NaT else value for value in index.tolist()]
+        return Categories(values, _category_type(index, values), self.tracker)
+
+    def columns(self, values: Any) -> list[Column]:
+        """Read a block, of shape ``(columns, rows)``, or a single array of shape ``(rows,)``."""
+        if type(values) is np.ndarray:
+            return self._plain_columns(values if values.ndim > 1 else values[np.newaxis, :])
+        if not is_ours(type(values)):
+            return [Column(class_path(type(values)), len(values), is_opaque=True)]
+        for name, read in _TIMES.items():
+            if isinstance(values, getattr(pd.arrays, name)):
+                return read(values, self.tracker)
+        return [self._array_column(values)]
+
+    def _plain_columns(self, block: NDArray[Any]) -> list[Column]:
+        dtype = block.dtype
+        if dtype.kind == "O":
+            return [self.object_column(row) for row in block]
+        type_ = logical_type(dtype)
+        if is_number(dtype):
+            return number_columns(block, self.tracker, type_)
+        if dtype.kind in "mM" and dtype.isnative:
+            return _time_columns(block, type_, self.tracker)
+        return [odd_column(row, self.tracker, type_) for row in block]
+
+    def object_column(self, values: NDArray[Any], *, is_text: bool = False) -> Column:
+        """Read a column of Python objects; one of texts equals any other storage of them."""
+        self.tracker.take(8 * len(values))
+        column = Column("utf8" if is_text else "object", len(values))
+        kinds = set()
+        try:
+            for start in range(0, len(values), ROWS):
+                objects = values[start : start + ROWS].tolist()
+                kind, chunk, nulls = self.tracker.encoder.column(objects)
+                column.add(chunk, nulls, None, None, None)
+                kinds.add(kind)
+        except OpaqueValueError:
+            column.is_opaque = True
+        if not is_text and kinds and "object" not in kinds:
+            column.type = "utf8" if "utf8" in kinds else "null"
+        return column
+
+    def _array_column(self, values: Any) -> Column:
+        tracker = self.tracker
+        if isinstance(values, pd.Categorical):
+            return coded_column(values.codes, self._categories_of(values), tracker)
+        if hasattr(values, "_pa_array"):
+            from mlops_nb.fingerprint.arrow_values import read_column
+
+            return read_column(values._pa_array, tracker)  # noqa: SLF001
+        if isinstance(values, pd.arrays.StringArray):
+            return self.object_column(np.asarray(values._ndarray), is_text=True)  # noqa: SLF001  # type: ignore[attr-defined]
+        if isinstance(values, pd.arrays.NumpyExtensionArray):
+            return self._plain_columns(values._ndarray[np.newaxis, :])[0]  # noqa: SLF001  # type: ignore[attr-defined]
+        if (mask := getattr(values, "_mask", None)) is not None:
+            data = values._data  # noqa: SLF001
+            return masked_column(data, mask, tracker, logical_type(data.dtype))
+        if isinstance(values, pd.arrays.IntervalArray):
+            return self._interval_column(values)
+        if isinstance(values, pd.arrays.SparseArray):
+            return _sparse_column(values, tracker)
+        return Column(class_path(type(values)), len(values), is_opaque=True)
+
+    def _interval_column(self, values: Any) -> Column:
+        left, right = (self.columns(side.array)[0] for side in (values.left, values.right))
+        column = Column(f"interval<{left.type},{values.closed}>", len(values))
+        for pair in zip(left.chunks, right.chunks, strict=True):
+            column.chunks.append(digest_of(b"S", *pair))
+        column.nulls, column.low, column.high = left.nulls, left.low, right.high
+        column.is_opaque = left.is_opaque or right.is_opaque
+        return column
+
+
+def _category_type(index: pd.Index[Any], values: list[object]) -> str:
+    if isinstance(index, pd.RangeIndex):
+        return "int64"
+    if index.dtype == object:
+        return "utf8" if all(type(value) is str for value in values) else "object"
+    return Reader(Pass()).columns(index[:0].array)[0].type
+
+
+# --- times ------------------------------------------------------------------------------------
+
+
+def _time_columns(block: NDArray[Any], type_: str, tracker: Pass, zone: str = "") -> list[Column]:
+    columns = number_columns(block.view(np.int64), tracker, type_, is_time=True)
+    if block.dtype.kind == "M":
+        unit = time_unit(block.dtype)
+        for column in columns:
+            column.low, column.high = (_stamp(x, unit, zone) for x in (column.low, column.high))
+    return columns
+
+
+def _stamp(value: int | None, unit: str, zone: str) -> str | None:
+    if value is None or value == NOT_A_TIME:
+        return None
+    stamp = np.int64(value).view(f"M8[{unit}]")
+    return f"{stamp}{'Z' if zone else ''}"
+
+
+def _raw(values: Any) -> NDArray[Any]:
+    raw: NDArray[Any] = values._ndarray  # noqa: SLF001  the only way to a block's two dimensions
+    return raw if raw.ndim > 1 else raw[np.newaxis, :]
+
+
+def _datetimes(values: Any, tracker: Pass) -> list[Column]:
+    raw, zone = _raw(values), zone_name(values.tz)
+    type_ = f"datetime64[{time_unit(raw.dtype)}{', ' if zone else ''}{zone}]"
+    return _time_columns(raw, type_, tracker, zone)
+
+
+def _timedeltas(values: Any, tracker: Pass) -> list[Column]:
+    raw = _raw(values)
+    return _time_columns(raw, logical_type(raw.dtype), tracker)
+
+
+def _periods(values: Any, tracker: Pass) -> list[Column]:
+    return _time_columns(_raw(values), str(values.dtype), tracker)
+
+
+_TIMES: dict[str, Callable[[Any, Pass], list[Column]]] = {
+    "DatetimeArray": _datetimes,
+    "TimedeltaArray": _timedeltas,
+    "PeriodArray": _periods,
+}
+
+
+# --- sparse -----------------------------------------------------------------------------------
+
+
+def _sparse_column(values: Any, tracker: Pass) -> Column:
+    """Read positions and values; what is stored although it equals the filling does not count."""
+    stored, fill = np.asarray(values.sp_values), np.asarray(values.fill_value)
+    if stored.dtype.kind not in "biuf" or not stored.dtype.isnative:
+        raise OpaqueValueError
+    fill = fill.astype(stored.dtype)
+    positions = values.sp_index.to_int_index().indices
+    is_kept = ~np.isnan(stored) if fill != fill else stored != fill  # noqa: PLR0124
+    positions, stored = positions[is_kept], stored[is_kept]
+    tracker.take(positions.nbytes + stored.nbytes)
+    type_ = f"sparse<{logical_type(stored.dtype)}>"
+    column = Column(type_, len(values), extra=canonical(fill.reshape(1), tracker).tobytes())
+    bounds = np.searchsorted(positions, np.arange(0, len(values) + ROWS, ROWS)).tolist()
+    for i, (first, last) in enumerate(pairwise(bounds)):
+        places = (positions[first:last] - i * ROWS).astype("<i4")
+        numbers = as_bytes(canonical(np.ascontiguousarray(stored[first:last]), tracker))
+        column.chunks.append(digest_of(b"R", places, numbers))
+    _add_sparse_statistics(column, stored, fill)
+    return column
+
+
+def _add_sparse_statistics(column: Column, stored: NDArray[Any], fill: NDArray[Any]) -> None:
+    gaps = column.rows - len(stored)
+    is_missing = bool(np.isnan(fill))
+    column.nulls = int(np.count_nonzero(np.isnan(stored))) + (gaps if is_missing else 0)
+    present = stored if is_missing or not gaps else np.append(stored, fill)
+    if len(present) and column.nulls < column.rows:
+        column.low = np.fmin.reduce(present).item()
+        column.high = np.fmax.reduce(present).item()
+        filled = 0.0 if is_missing else float(fill) * gaps
+        column.total = float(np.nansum(stored, dtype=np.float64)) + filled

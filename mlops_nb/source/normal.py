@@ -1,0 +1,92 @@
+"""A syntax tree written down without layout: equal texts do the same.
+
+`ast.dump` is slower, and its text differs between versions of Python (empty fields); here they
+are left out, so a cell keeps its digest when Python moves on. Positions, contexts, type comments
+and strings that nobody uses (docstrings, remarks in quotes) are left out too.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def normalised(tree: ast.AST) -> str:
+    """Write a tree down.
+
+    Parameters
+    ----------
+    tree
+        Of a whole cell.
+
+    Returns
+    -------
+    str
+        Equal for sources that differ only in layout, quotes and remarks.
+
+    Examples
+    --------
+    >>> normalised(ast.parse("x = (1)  # one")) == normalised(ast.parse("x=1"))
+    True
+    """
+    return _write(tree)
+
+
+def _write(node: ast.AST) -> str:
+    writer = _WRITERS.get(node.__class__)
+    return _write_any(node) if writer is None else writer(node)
+
+
+def _list(nodes: list[Any]) -> str:
+    return ",".join([_write(node) for node in nodes])
+
+
+def _write_any(node: ast.AST) -> str:
+    parts = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value.__class__ is list:
+            if value:
+                parts.append(f"{name}=[{_items(value, is_body=name in _BODIES)}]")
+        elif isinstance(value, ast.AST):
+            if name != "ctx":
+                parts.append(f"{name}={_write(value)}")
+        elif value is not None and name != "type_comment":
+            parts.append(f"{name}={value!r}")
+    return f"{node.__class__.__name__}({','.join(parts)})"
+
+
+def _items(items: list[Any], *, is_body: bool) -> str:
+    """Elements of a field: nodes, names, or None (a key of ``{**rest}``)."""
+    if is_body:
+        items = [item for item in items[:-1] if not _is_remark(item)] + items[-1:]
+    return ",".join([_write(i) if isinstance(i, ast.AST) else repr(i) for i in items])
+
+
+def _is_remark(node: ast.stmt) -> bool:
+    """Whether a statement is a string that nobody uses; the last one of a cell is its result."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+_BODIES = frozenset({"body", "orelse", "finalbody"})
+# The kinds that make up most of a cell, written without asking which fields they have.
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    ast.Name: lambda n: f"Name({n.id})",
+    ast.Constant: lambda n: f"Constant({n.value!r})",
+    ast.Attribute: lambda n: f"Attribute({_write(n.value)}.{n.attr})",
+    ast.Subscript: lambda n: f"Subscript({_write(n.value)},{_write(n.slice)})",
+    ast.Call: lambda n: f"Call({_write(n.func)},[{_list(n.args)}],[{_list(n.keywords)}])",
+    ast.keyword: lambda n: f"keyword({n.arg},{_write(n.value)})",
+    ast.Tuple: lambda n: f"Tuple({_list(n.elts)})",
+    ast.List: lambda n: f"List({_list(n.elts)})",
+    ast.Assign: lambda n: f"Assign([{_list(n.targets)}],{_write(n.value)})",
+    ast.Expr: lambda n: f"Expr({_write(n.value)})",
+    ast.BinOp: lambda n: f"({_write(n.left)}{n.op.__class__.__name__} {_write(n.right)})",
+}

@@ -1,0 +1,519 @@
+"""From spools into a store: each event exactly once, by whoever comes first.
+
+A small child of the kernel drains its spool all the time; any reader on the same host drains all
+spools of a store before it looks. Both take a lock on the spool, read from the position that the
+store has, and commit the rows with the new position in one transaction. When the owner is gone,
+what it left running is marked, and the spool removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops_nb.errors import StoreError, StoreTooNew, StoreUnwritable
+from mlops_nb.model import ArtifactLogged, SessionChanged
+from mlops_nb.store.heads import write_group_heads
+from mlops_nb.store.homes import (
+    ABOUT_FILE,
+    DRAIN_LOCK,
+    fallback_root,
+    read_about,
+    state_folder,
+)
+from mlops_nb.store.owner import OWNER_FILE, OwnerState, is_gone, last_sign_ns, owner_state
+from mlops_nb.store.segments import HEADER_BYTES, SpoolPosition, SpoolReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlops_nb.model import Event
+    from mlops_nb.store.database import Store
+    from mlops_nb.store.spool import Spool
+
+__all__ = ["drain", "start_drainer"]
+
+BATCH_EVENTS = 2_000
+BATCH_BYTES = 4 * 1024 * 1024
+HEADS = 500
+
+_LOCATION_VARIABLE = "MLOPS_NB_DRAIN_STORE"
+_DRAINER_LOCK = "drainer.lock"
+_DRAINER_LOG = "drainer.log"
+_BUSY_PAUSE_S = 0.2
+_IDLE_PAUSE_S = 1.0
+_LOCK_PAUSE_S = 0.01
+# How long a child goes on when its kernel is gone and the store still cannot be written.
+_PATIENCE_S = 600.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SpoolFolders:
+    """The folders of one spool: beside the store, and in the user's state folder.
+
+    Attributes
+    ----------
+    id, session
+        Of the spool and of the session that writes it; empty for a folder that is half made or
+        half removed.
+    candidates
+        Where its segments can be, in the order in which they are locked.
+    """
+
+    id: str
+    session: str
+    candidates: tuple[Path, ...]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those that exist."""
+        return [folder for folder in self.candidates if folder.is_dir()]
+
+    def state(self) -> OwnerState:
+        """Judge the owner: alive if any folder says so."""
+        states = {owner_state(folder) for folder in self.folders}
+        return next((s for s in ("alive", "elsewhere") if s in states), "dead")
+
+
+def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = None) -> int:
+    """Take in everything that was appended on this host before the call.
+
+    Parameters
+    ----------
+    store
+        An open store in a folder.
+    timeout_s
+        How long to wait for others who drain the same spools, in seconds.
+    state_dir
+        The user's state folder, where spools lie that found no place beside the store.
+
+    Returns
+    -------
+    int
+        Number of events that this call took in; 0 for a store that cannot be written.
+    """
+    if store.folder is None or store.is_read_only:
+        return 0
+    deadline = time.monotonic() + timeout_s
+    count = 0
+    spools = find_spools(store.folder / "spool", state_dir or state_folder())
+    try:
+        for spool in spools:
+            with _locked(spool, deadline) as is_ours:
+                count += take_in(store, spool) if is_ours else 0
+        _mark_orphans(store, {spool.session for spool in spools})
+    except (StoreUnwritable, OSError) as trouble:
+        _log.info("%s", trouble)
+    return count
+
+
+def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
+    """Find all spools of a store.
+
+    Parameters
+    ----------
+    root
+        The store's spool folder.
+    state_dir
+        The user's state folder.
+    """
+    fallback = fallback_root(root, state_dir)
+    found: dict[str, SpoolFolders] = {}
+    for folder in (*_subfolders(root), *_subfolders(fallback)):
+        about = read_about(folder)
+        name = about.get("spool", "")
+        candidates = (
+            (folder,)
+            if not name or folder.parent == fallback
+            else (
+                folder,
+                fallback / name,
+            )
+        )
+        found.setdefault(
+            name or str(folder), SpoolFolders(name, about.get("session", ""), candidates)
+        )
+    return list(found.values())
+
+
+def take_in(store: Store, spool: SpoolFolders) -> int:
+    """Take in one spool, whose lock the caller holds; conclude it if its owner is gone.
+
+    Returns
+    -------
+    int
+        Number of events taken in.
+    """
+    # Judged before reading: of a dead owner nothing can follow what is read after this line.
+    state = spool.state()
+    if not spool.id:
+        if state == "dead":
+            _remove(spool)
+        return 0
+    committed = _committed(store, spool.id)
+    reader = SpoolReader(spool.id, spool.folders)
+    reader.position = committed or SpoolPosition(spool.id)
+    count, last_ns = 0, 0
+    for batch in _batches(reader):
+        if not _apply(store, _staged_found(batch, spool), committed):
+            return count
+        committed = batch[-1][0]
+        count += len(batch)
+        last_ns = max(last_ns, *(getattr(event, "at_ns", 0) for _, event in batch))
+    if state == "dead":
+        _conclude(store, spool, reader, committed, last_ns)
+    else:
+        _remove_segments(store, reader)
+    return count
+
+
+def _mark_orphans(store: Store, with_spool: set[str]) -> None:
+    """Mark sessions whose process is gone and whose spool somebody has removed."""
+    for session, owner in store.unended_sessions():
+        if session not in with_spool and is_gone(owner):
+            store.mark_lost(session)
+
+
+def _batches(reader: SpoolReader) -> Iterator[list[tuple[SpoolPosition, Event]]]:
+    """Cut what there is to read into transactions."""
+    batch: list[tuple[SpoolPosition, Event]] = []
+    size_bytes, last = 0, reader.position
+    for position, event in reader.read(reader.position):
+        size_bytes += position.offset - (last.offset if last.segment == position.segment else 0)
+        last = position
+        if event is not None:
+            batch.append((position, event))
+        if len(batch) >= BATCH_EVENTS or (batch and size_bytes >= BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _staged_found(
+    batch: list[tuple[SpoolPosition, Event]], spool: SpoolFolders
+) -> list[tuple[SpoolPosition, Event]]:
+    """Say where the copies of files are now; the spool itself does not know its folder."""
+    return [
+        (position, replace(event, staged=str(_staged_path(event.staged, spool))))
+        if isinstance(event, ArtifactLogged) and event.staged
+        else (position, event)
+        for position, event in batch
+    ]
+
+
+def _staged_path(name: str, spool: SpoolFolders) -> Path:
+    found = (folder / name for folder in spool.folders if (folder / name).is_file())
+    return next(found, spool.candidates[0] / name)
+
+
+def _apply(
+    store: Store, batch: Sequence[tuple[SpoolPosition, Event]], after: SpoolPosition | None
+) -> bool:
+    """Apply a batch in one transaction; False if somebody else has taken it in.
+
+    An event that the store cannot take is found by halving, and left out: it must not keep
+    all that follows from ever being seen.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    events = [event for _, event in batch]
+    position = batch[-1][0]
+    try:
+        done = store.apply(events, spool_position=position, after=_pair(after))
+    except (SQLAlchemyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            first, second = batch[:middle], batch[middle:]
+            return _apply(store, first, after) and _apply(store, second, first[-1][0])
+        _log.exception("the store cannot take in %s at %s", type(events[0]).__name__, position)
+        return store.apply([], spool_position=position, after=_pair(after))
+    if done:
+        _remove_staged(events)
+    return done
+
+
+def _committed(store: Store, spool: str) -> SpoolPosition | None:
+    position = store.spool_position(spool)
+    return None if position is None else SpoolPosition(*position)
+
+
+def _pair(position: SpoolPosition | None) -> tuple[int, int]:
+    return (0, 0) if position is None else (position.segment, position.offset)
+
+
+def _conclude(
+    store: Store,
+    spool: SpoolFolders,
+    reader: SpoolReader,
+    committed: SpoolPosition | None,
+    last_ns: int,
+) -> None:
+    """Mark what a dead owner left running, report what it lost, and remove its spool."""
+    at_ns = max(last_ns, *(last_sign_ns(folder) for folder in spool.folders), 0)
+    beyond = SpoolPosition(spool.id, max(reader.segments, default=-1) + 1, HEADER_BYTES)
+    losses = _losses(reader)
+    if losses and (committed is None or committed.segment < beyond.segment):
+        _log.warning("spool %s of a dead process: %s", spool.id, losses)
+        changed = SessionChanged(spool.session, at_ns, losses)
+        store.apply([changed], spool_position=beyond, after=_pair(committed))
+    store.mark_lost(spool.session, at_ns)
+    store.make_durable()
+    _remove(spool)
+
+
+def _losses(reader: SpoolReader) -> dict[str, int]:
+    """Count what a dead owner could not write, and what it left half written."""
+    torn = {(tail.path, tail.offset): tail.size_bytes for tail in reader.torn}
+    counts = {"records_lost": reader.unwritten(), "torn_bytes": sum(torn.values())}
+    return {name: count for name, count in counts.items() if count}
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _subfolders(root: Path) -> list[Path]:
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+@contextlib.contextmanager
+def _locked(spool: SpoolFolders, deadline: float) -> Iterator[bool]:
+    """Hold the locks of all folders of a spool, in one order; False if that took too long."""
+    with contextlib.ExitStack() as stack:
+        # Not `folders`: the second one may be made while the first is waited for.
+        for folder in spool.candidates:
+            if not folder.is_dir():
+                continue
+            descriptor = _lock_file(folder / DRAIN_LOCK, deadline)
+            if descriptor is None:
+                yield False
+                return
+            stack.callback(_unlock, descriptor)
+        yield bool(spool.folders)
+
+
+def _lock_file(path: Path, deadline: float) -> int | None:
+    """Lock a file; None when it stays locked, went away, or may not be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return None
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(_LOCK_PAUSE_S)
+    # The one who had it may have removed the spool, and this file with it.
+    if not _is_still(path, descriptor):
+        _unlock(descriptor)
+        return None
+    return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    # Unlocked by name, not by closing: a process forked meanwhile has the descriptor too.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _remove_segments(store: Store, reader: SpoolReader) -> None:
+    """Remove the segments that are taken in, once the store is safe from a power cut."""
+    done = [path for number, path in reader.segments.items() if number < reader.position.segment]
+    if done:
+        store.make_durable()
+    for path in done:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _remove_staged(events: Sequence[Event]) -> None:
+    for event in events:
+        if isinstance(event, ArtifactLogged) and event.staged:
+            with contextlib.suppress(OSError):
+                Path(event.staged).unlink()
+
+
+def _remove(spool: SpoolFolders) -> None:
+    """Remove a spool; what tells readers about it goes last, so that they can finish this."""
+    last = (ABOUT_FILE, OWNER_FILE, DRAIN_LOCK)
+    for folder in spool.folders:
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name not in last:
+                    path.unlink(missing_ok=True)
+            for name in last:
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+# --- the child process ------------------------------------------------------------------------
+
+
+def start_drainer(spool: Spool, location: str, *, notebook: str | None = None) -> None:
+    """Start the process that drains a spool until its owner is gone; once for each spool.
+
+    Where no process may be started, nothing happens: readers drain.
+
+    Parameters
+    ----------
+    spool
+        An open spool of this process.
+    location
+        Of the store, as `Store.open` takes it.
+    notebook
+        Its groups come first among the heads that the process writes.
+    """
+    if spool.drainer is not None or not spool.is_open or not spool.folder.is_dir():
+        return
+    place = location if "://" in location else str(Path(location).resolve())
+    command = [sys.executable, "-P", "-m", __name__]
+    arguments = [str(spool.root.resolve()), spool.id, str(spool.state_dir.resolve())]
+    environment = {**os.environ, **_import_path(), _LOCATION_VARIABLE: place}
+    with contextlib.suppress(OSError), (spool.folder / _DRAINER_LOG).open("ab") as log:
+        spool.drainer = subprocess.Popen(
+            [*command, *arguments, notebook or ""],
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _import_path() -> dict[str, str]:
+    """Let the child find this package where it is not installed but on the kernel's path."""
+    place = str(Path(__file__).resolve().parents[2])
+    if place in {*site.getsitepackages(), site.getusersitepackages()}:
+        return {}
+    known = os.environ.get("PYTHONPATH", "")
+    return {"PYTHONPATH": f"{known}{os.pathsep}{place}" if known else place}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as the child: drain one spool until its owner is gone.
+
+    Parameters
+    ----------
+    arguments
+        Spool folder of the store, id of the spool, state folder, notebook or an empty text. The
+        store's location is in the environment: it may hold a password.
+    """
+    root, spool_id, state_dir, notebook = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    logging.basicConfig(level=logging.WARNING)
+    location = os.environ[_LOCATION_VARIABLE]
+    spool = _find_spool(Path(root), Path(state_dir), spool_id)
+    if spool is None:
+        return 0
+    lock = _lock_file(spool.folders[0] / _DRAINER_LOCK, time.monotonic())
+    if lock is None:
+        return 0
+    return _Drainer(spool, location, notebook or None).run()
+
+
+def _find_spool(root: Path, state_dir: Path, spool_id: str) -> SpoolFolders | None:
+    found = (spool for spool in find_spools(root, state_dir) if spool.id == spool_id)
+    return next(found, None)
+
+
+class _Drainer:
+    """The loop of the child; it holds a lock only while it takes something in."""
+
+    def __init__(self, spool: SpoolFolders, location: str, notebook: str | None) -> None:
+        self._spool, self._location, self._notebook = spool, location, notebook
+        self._store: Store | None = None
+        self._position = SpoolPosition(spool.id)
+
+    def run(self) -> int:
+        """Drain until the owner is gone, and a while longer if the store cannot be written."""
+        pause_s, patience_s = _BUSY_PAUSE_S, _PATIENCE_S
+        while self._is_there() and patience_s > 0:
+            is_over = self._spool.state() == "dead"
+            try:
+                count = self._turn(is_over=is_over)
+            except StoreTooNew as error:
+                _log.warning("%s", error)
+                return 2
+            except (StoreError, OSError) as error:
+                _log.warning("%s", error)
+                self._close()
+                count = 0
+            pause_s = _BUSY_PAUSE_S if count else min(pause_s * 1.5, _IDLE_PAUSE_S)
+            patience_s -= pause_s if is_over else 0.0
+            if self._is_there():
+                time.sleep(pause_s)
+        self._close()
+        return 0
+
+    def _turn(self, *, is_over: bool) -> int:
+        store = self._store or self._open()
+        reader = SpoolReader(self._spool.id, self._spool.folders)
+        if not is_over and not reader.has_more(self._position):
+            return 0
+        with _locked(self._spool, time.monotonic() + _IDLE_PAUSE_S) as is_ours:
+            count = take_in(store, self._spool) if is_ours else 0
+        self._position = _committed(store, self._spool.id) or self._position
+        return count
+
+    def _open(self) -> Store:
+        from mlops_nb.store.database import Store
+
+        self._store = Store.open(self._location, create=True)
+        runs = self._store.latest_of_groups(limit=HEADS)
+        runs.sort(key=lambda run: run.notebook != self._notebook)
+        with contextlib.suppress(OSError):
+            write_group_heads(self._spool.folders[0], runs)
+        return self._store
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = None
+
+    def _is_there(self) -> bool:
+        """Whether store and spool still are: somebody may have removed them."""
+        is_local = "://" not in self._location
+        return bool(self._spool.folders) and (not is_local or Path(self._location).is_dir())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

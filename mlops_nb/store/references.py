@@ -1,0 +1,156 @@
+"""What people call a run, into its id."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from mlops_nb.errors import AmbiguousReference, RunNotFound
+from mlops_nb.expressions import is_lower_better
+from mlops_nb.store.queries import NEWEST_FIRST
+from mlops_nb.store.schema import metrics, runs, tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection, Select
+
+SHORTEST_PREFIX = 4
+_MOST_NAMED = 5
+_CANDIDATES = 2_000
+
+
+def resolve(connection: Connection, ref: str) -> str:
+    """Find the id of the run that is meant.
+
+    Raises
+    ------
+    RunNotFound
+        There is none; `AmbiguousReference` if a prefix fits several.
+    """
+    found = find(connection, ref)
+    if found is None:
+        raise RunNotFound(ref, _close(connection, ref.strip()))
+    return found
+
+
+def find(connection: Connection, ref: str) -> str | None:
+    """Find the id of the run that is meant; None if there is none.
+
+    Raises
+    ------
+    AmbiguousReference
+        `ref` is a prefix that fits several.
+    """
+    text = ref.strip()
+    if not text:
+        return None
+    if place := re.fullmatch(r"@-(\d{1,9})", text):
+        return _newest(connection, int(place[1]))
+    if text.startswith("@best:"):
+        return _best(connection, text.removeprefix("@best:"))
+    if text.startswith("tag:"):
+        return _tagged(connection, text.removeprefix("tag:"))
+    return _by_id_or_name(connection, ref, text)
+
+
+def _newest(connection: Connection, place: int) -> str | None:
+    """Count back from the newest run; children are part of theirs."""
+    if place < 1:
+        return None
+    top = select(runs.c.id).where(runs.c.parent.is_(None)).order_by(*NEWEST_FIRST)
+    return _first(connection, top.offset(place - 1))
+
+
+def _best(connection: Connection, metric: str) -> str | None:
+    value = metrics.c.value
+    best_first = value.asc() if is_lower_better(metric) else value.desc()
+    having = (
+        select(runs.c.id)
+        .join(metrics, metrics.c.run == runs.c.id)
+        .where(metrics.c.key == metric, value.is_not(None))
+        .order_by(best_first, *NEWEST_FIRST)
+    )
+    return _first(connection, having)
+
+
+def _tagged(connection: Connection, text: str) -> str | None:
+    """Find the newest run with a tag; a name may hold a ``=`` of its own."""
+    name, equals, value = text.partition("=")
+    having = select(runs.c.id).join(tags, tags.c.run == runs.c.id).order_by(*NEWEST_FIRST)
+    whole = _first(connection, having.where(tags.c.key == text))
+    if whole is not None or not equals:
+        return whole
+    return _first(connection, having.where(tags.c.key == name, tags.c.value == value))
+
+
+def _first(connection: Connection, statement: Select[Any]) -> str | None:
+    row = connection.execute(statement.limit(1)).first()
+    return None if row is None else str(row[0])
+
+
+def _by_id_or_name(connection: Connection, ref: str, text: str) -> str | None:
+    exact = _first(connection, select(runs.c.id).where(runs.c.id == text))
+    if exact is not None:
+        return exact
+    prefix = text.lower()
+    fitting: list[tuple[str, str]] = []
+    if len(prefix) >= SHORTEST_PREFIX and re.fullmatch("[0-9a-f]+", prefix):
+        # A range, which every database finds in its index, whatever its collation of LIKE.
+        fits = select(runs.c.id, runs.c.name).where(runs.c.id >= prefix, runs.c.id < f"{prefix}g")
+        newest = fits.order_by(*NEWEST_FIRST).limit(_MOST_NAMED + 1)
+        fitting = [(row.id, row.name) for row in connection.execute(newest)]
+    if len(fitting) == 1:
+        return fitting[0][0]
+    named = _first(connection, _by_name(ref)) or _first(connection, _by_name(text))
+    if named is None and fitting:
+        raise AmbiguousReference(ref, _described(fitting[:_MOST_NAMED], len(text) + 1))
+    return named
+
+
+def _by_name(name: str) -> Select[Any]:
+    return select(runs.c.id).where(runs.c.name == name).order_by(*NEWEST_FIRST)
+
+
+# --- what is close ----------------------------------------------------------------------------
+
+
+def _close(connection: Connection, ref: str) -> tuple[str, ...]:
+    """List what is close to a reference that names nothing."""
+    for prefix, column in (("@best:", metrics.c.key), ("tag:", tags.c.key)):
+        if ref.startswith(prefix):
+            keys = connection.scalars(select(column).distinct().limit(_CANDIDATES)).all()
+            wanted = ref.removeprefix(prefix).partition("=")[0]
+            near = difflib.get_close_matches(wanted, keys, n=3)
+            return tuple(f"{prefix}{key}" for key in near)
+    if ref.startswith("@"):
+        return ()
+    newest = select(runs.c.id, runs.c.name).order_by(*NEWEST_FIRST).limit(_CANDIDATES)
+    return _closest(ref, [(row.id, row.name) for row in connection.execute(newest)])
+
+
+def _closest(ref: str, candidates: list[tuple[str, str]]) -> tuple[str, ...]:
+    length = len(ref)
+    scored = []
+    for place, (id_, name) in enumerate(candidates):
+        by_id = _likeness(ref.lower(), id_[:length])
+        by_name = _likeness(ref.lower(), name.lower())
+        scored.append((-max(by_id, by_name), place, (id_, name)))
+    near = [run for score, _, run in sorted(scored)[:3] if -score >= 0.5]  # noqa: PLR2004 - half alike
+    return _described(near, SHORTEST_PREFIX)
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
+def _described(found: Iterable[tuple[str, str]], length: int) -> tuple[str, ...]:
+    """Name runs as people see them, with as much of the id as tells them apart."""
+    pairs = list(found)
+    length = max(length, SHORTEST_PREFIX)
+    while length < 16 and len({id_[:length] for id_, _ in pairs}) < len(pairs):  # noqa: PLR2004 - a whole id
+        length += 1
+    return tuple(f"{id_[:length]} ({name})" for id_, name in pairs)
