@@ -62,8 +62,8 @@ def as_table(rows: Iterable[tuple[str, Measurement]]) -> Table:
         table.add_row(
             name,
             row.name,
-            f"{row.value:,.3g} {row.unit}",
-            f"{sign} {row.bar:,.4g} {row.unit}",
+            f"{row.value:,.3g} {row.unit.strip()}",
+            f"{sign} {row.bar:,.4g} {row.unit.strip()}",
             verdict,
             row.note,
         )

@@ -50,15 +50,28 @@ _TOKENS = tuple(
     for beginning in beginnings
 )
 # One search for two characters spares those for all tokens that hold them.
-_HINTS = ("gh", "gl", "xox", "sk-", "k_", "AI", "AKI", "ASI", "ya", "py", "npm", "SG.", "dapi", "eyJ")
+_HINTS = (
+    "gh",
+    "gl",
+    "xox",
+    "sk-",
+    "k_",
+    "AI",
+    "AKI",
+    "ASI",
+    "ya",
+    "py",
+    "npm",
+    "SG.",
+    "dapi",
+    "eyJ",
+)
 _TOKENS_BY_HINT: dict[str, list[tuple[str, str, re.Pattern[str]]]] = {}
 for _token in _TOKENS:
     _hint = next((hint for hint in _HINTS if hint in _token[1]), _token[1])
     _TOKENS_BY_HINT.setdefault(_hint, []).append(_token)
 # The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
-_URL = re.compile(
-    r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<password>[^\s:/@'\"<>{}$]{1,200})@"
-)
+_URL = re.compile(r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<password>[^\s:/@'\"<>{}$]{1,200})@")
 
 _SURE_WORDS = (
     "password",

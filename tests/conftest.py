@@ -126,7 +126,9 @@ class Kernel:
         self.client.shell_channel.send(message)
         return message["header"]["msg_id"]
 
-    def run(self, code: str, *, silent: bool = False, store_history: bool = True, **given) -> Reply:
+    def run(
+        self, code: str, *, silent: bool = False, store_history: bool = True, **given
+    ) -> Reply:
         """Run code to its end, and gather all it shows."""
         request = self.send(code, silent=silent, store_history=store_history, **given)
         return self.wait(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,10 +18,12 @@ import pytest
 from mlops_nb import model
 from mlops_nb.store import Store
 from mlops_nb.store import drain as drain_module
-from mlops_nb.store.drain import drain, find_spools, start_drainer
+from mlops_nb.store.drain import drain, start_drainer
 from mlops_nb.store.heads import HEADS_FILE, read_group_heads
 from mlops_nb.store.homes import DRAIN_LOCK, fallback_root
+from mlops_nb.store.owner import LEASE_S, OWNER_FILE
 from mlops_nb.store.spool import Spool, identity, read_events
+from mlops_nb.store.spool_folders import find_spools
 
 RUN = "0123456789abcdef"
 AT_NS = 1_700_000_000_000_000_000
@@ -128,7 +131,7 @@ def test_an_event_that_the_store_cannot_take_does_not_keep_out_the_others(
     spool, store, state_dir, caplog
 ):
     log_steps(spool, range(100))
-    spool.append(model.ParamLogged(RUN, "raw", b"no JSON", AT_NS))
+    spool.append(model.ParamLogged(RUN, ["no", "text"], 1, AT_NS))
     spool.append(model.ParamLogged(RUN, "C", 1.5, AT_NS))
     log_steps(spool, range(100, 200))
     drain(store, state_dir=state_dir)
@@ -313,6 +316,21 @@ def test_a_session_whose_spool_somebody_removed_is_lost_when_its_process_is_gone
         process.wait()
         drain(store, state_dir=state_dir)
     assert store.get_run(f"{'a':0>16}").status == "lost"
+
+
+def test_the_spool_of_an_owner_on_a_machine_asleep_is_kept(folder, store, state_dir):
+    with start_session(folder, "a", 5) as process:
+        read_lines(process, 5)
+        process.kill()
+    owner = folder / "spool" / "a" / OWNER_FILE
+    owner.write_text(
+        json.dumps({**json.loads(owner.read_text()), "host": "another", "boot": "another"})
+    )
+    long_ago = time.time() - LEASE_S - 1
+    os.utime(owner, (long_ago, long_ago))
+    drain(store, state_dir=state_dir)
+    assert store.get_run(f"{'a':0>16}").status == "lost"
+    assert owner.exists()
 
 
 def test_a_torn_tail_is_reported_and_the_rest_taken_in(folder, store, state_dir, caplog):

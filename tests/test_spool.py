@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from spool_children import kill, run_child, start_writer, state_seen_from_outside
 
 from mlops_nb import model
-from mlops_nb.store import codec
-from mlops_nb.store import spool as spool_module
-from mlops_nb.store.owner import HEARTBEAT_S, LEASE_S, OWNER_FILE
 from mlops_nb.store.segments import SEGMENT_BYTES, SpoolPosition, SpoolReader, spool_id
-from mlops_nb.store.spool import Spool, decode, encode, fallback_root, owner_state, read_events
+from mlops_nb.store.spool import Spool, fallback_root, read_events
 
 RUN = "0123456789abcdef"
 AT_NS = 1_700_000_000_000_000_000
-
-EVENTS = [
-    model.SessionStarted("s", AT_NS, "host", 7, "3.11", {"pid": 7}, notebook="a.ipynb"),
-    model.SessionChanged("s", AT_NS, {"notebook": "b.ipynb", "deep": {"x": [1, None, True]}}),
-    model.SessionEnded("s", AT_NS),
-    model.EnvironmentSeen("sha256:00", {"packages": {"numpy": "2.0"}}),
-    model.ExecutionStarted("e", "s", 1, AT_NS, "x = 1", "xxh3:0", flags=("silent",)),
-    model.ExecutionEnded("e", AT_NS, "ok", 0.5, 0.25, reads=("a", "b"), error={"type": "E"}),
-    model.OutputSeen("e", 0, "display", "", "image/png", b"\x89PNG\x00\xff", 6, is_cut=True),
-    model.RunStarted(RUN, AT_NS, "churn", "interactive", session="s", group="g"),
-    model.RunChanged(RUN, AT_NS, {"status": "finished", "ended_at_ns": AT_NS}),
-    model.RunExecuted(RUN, "e", "body"),
-    model.ParamLogged(RUN, "C", [1, {"a": None}], AT_NS, is_default=True),
-    model.MetricLogged(RUN, "auc", 0.5, 3, AT_NS, "e", "object", "f", {"between": ["a", "b"]}),
-    model.TagSet(RUN, "stage", None, AT_NS),
-    model.DataUsed(RUN, "X", "train", "DataFrame", "d", "exact", AT_NS, column_digests={"a": "1"}),
-    model.ModelFitted(RUN, "f", "clf", "sklearn.X", AT_NS, 1.5),
-    model.ArtifactLogged(RUN, "plot", "figure", "image/png", AT_NS, data=b"x"),
-    model.FitMoved(RUN, "f" * 16, "f"),
-]
 
 
 @pytest.fixture
@@ -74,68 +45,7 @@ def steps_in(spool):
     return [event.step for _, event in reader.read(SpoolPosition(spool.id)) if event is not None]
 
 
-def run_child(code, *arguments, **options):
-    """Run Python code in a child that must end well; gives what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-# --- events and bytes -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("event", [pytest.param(e, id=type(e).__name__) for e in EVENTS])
-def test_an_event_comes_back_equal(event):
-    assert decode(encode(event)) == event
-
-
-def test_every_kind_of_event_has_a_code():
-    assert set(codec.CODES.values()) == set(model.Event.__args__)
-    assert {type(event) for event in EVENTS} == set(model.Event.__args__)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(2**80, id="integer of more than 64 bits"),
-        pytest.param(-(2**64), id="negative integer of more than 64 bits"),
-        pytest.param("\ud800", id="half a surrogate pair"),
-        pytest.param({"a": ["\udfff", 2**70]}, id="both, nested"),
-        pytest.param(math.inf, id="infinity"),
-    ],
-)
-def test_a_value_that_json_can_hold_comes_back_equal(value):
-    assert decode(encode(model.ParamLogged(RUN, "p", value, AT_NS))).value == value
-
-
-def test_a_numpy_scalar_comes_back_as_the_python_value():
-    numpy = pytest.importorskip("numpy")
-    event = model.ParamLogged(RUN, "p", [numpy.float32(0.5), numpy.int64(3)], AT_NS)
-    assert decode(encode(event)).value == [0.5, 3]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-
-
-@given(value=JSON)
-def test_any_json_comes_back_equal(value):
-    assert decode(encode(model.ParamLogged(RUN, "p", value, AT_NS))).value == value
-
-
-def test_a_field_that_only_a_newer_version_knows_is_left_out():
-    payload = msgpack.packb([3, {"id": "s", "at_ns": 5, "mood": "calm"}])
-    assert decode(payload) == model.SessionEnded("s", 5)
+# --- segments ---------------------------------------------------------------------------------
 
 
 def test_an_event_that_only_a_newer_version_knows_does_not_hide_those_after_it(spool):
@@ -150,9 +60,6 @@ def test_a_metric_logged_the_short_way_is_the_event(spool):
     spool.append(event)
     spool.append_metric(RUN, "auc", 0.5, None, AT_NS, "e", "object", "f")
     assert [event for _, event in read_events(spool.folder)] == [event, event]
-
-
-# --- segments ---------------------------------------------------------------------------------
 
 
 def test_events_come_back_in_order_from_many_segments(spool):
@@ -368,108 +275,7 @@ def test_a_forked_child_never_touches_the_spool_of_its_parent(spool):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     spool.append(metric(1))
     assert steps_in(spool) == [0, 1]
-    assert _state_seen_from_outside(spool.folder) == "alive"
-
-
-# --- owners -----------------------------------------------------------------------------------
-
-_LOOK = """
-import sys
-from pathlib import Path
-from mlops_nb.store.spool import owner_state
-print(owner_state(Path(sys.argv[1])), end="")
-"""
-
-
-def _state_seen_from_outside(folder):
-    return run_child(_LOOK, folder)
-
-
-_WRITE = """
-import sys
-from pathlib import Path
-from mlops_nb.store.spool import Spool
-root = Path(sys.argv[1])
-spool = Spool.create(root / "spool", "s", state_dir=root / "state")
-out = sys.stdout
-for step in range(int(sys.argv[2])):
-    spool.append_metric("0123456789abcdef", "loss", 0.5, step, 1)
-    print(step, file=out, flush=True)
-sys.stdin.read()
-"""
-
-
-def start_writer(folder, steps):
-    return subprocess.Popen(
-        [sys.executable, "-c", _WRITE, str(folder), str(steps)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def kill(process):
-    process.send_signal(signal.SIGKILL)
-    # Seen as dead before anybody has waited for it.
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-
-
-def test_a_process_that_looks_at_its_own_spool_stays_its_owner(spool):
-    assert owner_state(spool.folder) == "alive"
-    assert _state_seen_from_outside(spool.folder) == "alive"
-
-
-def test_a_copy_made_by_the_owner_does_not_make_it_dead(spool, tmp_path):
-    # Reading a file through any descriptor drops the record lock when that is closed.
-    shutil.copytree(spool.folder, tmp_path / "copy")
-    assert _state_seen_from_outside(spool.folder) == "alive"
-
-
-def test_an_owner_that_closed_its_spool_is_dead(spool):
-    spool.close()
-    assert owner_state(spool.folder) == "dead"
-
-
-def test_a_killed_owner_is_dead_even_before_its_parent_noticed(tmp_path):
-    with start_writer(tmp_path, 1) as process:
-        process.stdout.readline()
-        assert owner_state(tmp_path / "spool" / "s") == "alive"
-        kill(process)
-        assert owner_state(tmp_path / "spool" / "s") == "dead"
-
-
-@pytest.mark.parametrize(
-    ("fact", "value"),
-    [
-        pytest.param("boot", "another-boot", id="another boot"),
-        pytest.param("namespace", "pid:[1]", id="another container"),
-    ],
-)
-def test_a_process_id_from_elsewhere_is_not_judged_until_the_lease_is_over(tmp_path, fact, value):
-    with start_writer(tmp_path, 1) as process:
-        process.stdout.readline()
-        kill(process)
-    folder = tmp_path / "spool" / "s"
-    owner = folder / OWNER_FILE
-    text = owner.read_text()
-    owner.write_text(json.dumps({**json.loads(text), fact: value}))
-    assert owner_state(folder) == "elsewhere"
-    long_ago = time.time() - LEASE_S - 1
-    os.utime(owner, (long_ago, long_ago))
-    assert owner_state(folder) == "dead"
-
-
-def test_the_lease_is_renewed_often_enough():
-    assert HEARTBEAT_S * 3 < LEASE_S
-
-
-def test_a_process_that_took_over_the_process_id_is_not_the_owner(tmp_path):
-    with start_writer(tmp_path, 1) as process:
-        process.stdout.readline()
-        kill(process)
-    owner = tmp_path / "spool" / "s" / OWNER_FILE
-    owner.write_text(json.dumps({**json.loads(owner.read_text()), "pid": os.getpid()}))
-    assert owner_state(owner.parent) == "dead"
+    assert state_seen_from_outside(spool.folder) == "alive"
 
 
 # --- death ------------------------------------------------------------------------------------
@@ -523,6 +329,19 @@ spool.close()
 """
 )
 
+_FULL_AND_BUSY = (
+    _FULL
+    + """
+limit(resource.RLIM_INFINITY)
+step = 120_000
+while unwritten():
+    append(range(step, step + 10_000))
+    step += 10_000
+spool.close()
+print(step)
+"""
+)
+
 _FULL_AND_DEAD = (
     _FULL
     + """
@@ -539,6 +358,12 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path):
     assert steps == list(range(120_100))
     assert told == 1
     assert unwritten > 0
+
+
+def test_a_loop_that_goes_on_does_not_keep_its_records_in_memory(tmp_path):
+    last = int(run_child(_FULL_AND_BUSY, tmp_path, 2**26).split()[-1])
+    steps = [event.step for _, event in read_events(tmp_path / "spool" / "s")]
+    assert steps == list(range(last))
 
 
 def test_records_that_found_no_place_in_memory_are_counted(tmp_path):
@@ -630,9 +455,3 @@ def test_the_store_is_named_in_the_one_warning(tmp_path):
 def test_importing_the_spool_does_not_load_a_database():
     code = "import sys, mlops_nb.store.spool, mlops_nb.store.drain; print(*sys.modules)"
     assert not {"sqlalchemy", "sqlite3", "alembic", "IPython"} & set(run_child(code).split())
-
-
-def test_every_field_of_an_event_has_its_place_in_the_short_form_of_a_metric():
-    fields = tuple(f.name for f in dataclasses.fields(model.MetricLogged))
-    assert fields == codec._METRIC_FIELDS
-    assert spool_module.METRIC_CODE == 12

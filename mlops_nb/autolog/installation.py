@@ -7,22 +7,21 @@ import threading
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mlops_nb.autolog.imports import ImportWatch
 from mlops_nb.autolog.patch import (
-    FunctionPatch,
     Kind,
     Listener,
     forget_interrupted_calls,
-    is_patched,
     patch_methods,
     restore_methods,
     start_telling,
     stop_telling,
+    watch_function,
 )
+from mlops_nb.autolog.redirection import Redirection
 from mlops_nb.capture.guard import guard
 
 if TYPE_CHECKING:
@@ -98,10 +97,9 @@ class Installed:
         self._lists = lists
         self._lock = threading.RLock()
         self._watch = ImportWatch([name for one in lists for name in one.MODULES], self._imported)
-        self._functions: list[FunctionPatch] = []
+        self._redirections: dict[FunctionType, Redirection] = {}
         self._classes: weakref.WeakSet[type] = weakref.WeakSet()
         self._trees: dict[type, ClassTree] = {}
-        self._made: list[tuple[type, object, object]] = []
         self._known: dict[str, weakref.ref[ModuleType]] = {}
         self._searched: weakref.WeakSet[ModuleType] = weakref.WeakSet()
         self._module_count = 0
@@ -125,18 +123,15 @@ class Installed:
                 stop_telling()
         with self._lock:
             self._watch.stop()
-            for function in self._functions:
-                function.undo()
+            for redirection in self._redirections.values():
+                redirection.undo()
             for cls in list(self._classes):
                 with guard("autolog classes"):
                     restore_methods(cls)
-            for base, original, ours in reversed(self._made):
-                _put_back(base, original, ours)
-            self._functions.clear()
+            self._redirections.clear()
             self._classes.clear()
             self._changeable.clear()
             self._trees.clear()
-            self._made.clear()
 
     def refresh(self, namespace: Mapping[str, object], names: Iterable[str] | None = None) -> None:
         """Patch what appeared since: call it at the start of each cell.
@@ -185,7 +180,7 @@ class Installed:
     def _apply(self, patch: Patch) -> None:
         if isinstance(patch, Functions):
             for function in patch.functions:
-                self._watch_function(function, patch.kind)
+                self._redirect(function, lambda found: watch_function(found, patch.kind))
         elif isinstance(patch, Classes):
             for cls in patch.classes:
                 self._watch_class(cls, patch.methods)
@@ -195,30 +190,31 @@ class Installed:
                 self._watch_births(base, patch)
             self._walk(patch)
 
-    def _watch_function(self, function: FunctionType, kind: Kind) -> None:
-        if not is_patched(function):
-            patch = FunctionPatch(function, kind)
-            patch.apply()
-            self._functions.append(patch)
+    def _redirect(
+        self, function: FunctionType, redirect: Callable[[FunctionType], Redirection]
+    ) -> None:
+        known = self._redirections.get(function)
+        if known is None or not known.is_in_place:
+            self._redirections[function] = redirect(function)
 
     # --- classes ------------------------------------------------------------------------------
 
     def _watch_births(self, base: type, tree: ClassTree) -> None:
-        """Let ``__init_subclass__`` of a base patch each new class, after all it does itself."""
-        original = vars(base).get("__init_subclass__")
+        """Let ``__init_subclass__`` of a base patch each new class, after all it does itself.
 
-        def __init_subclass__(cls: type, /, **kwargs: object) -> None:  # noqa: N807  # it is that one
-            if original is None:
-                super(base, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]  # a type
-            else:
-                original.__get__(None, cls)(**kwargs)
-            self._born(cls, tree)
+        A base without one written in Python is left alone: `refresh` finds its new subclasses.
+        """
 
-        if original is not None:
-            __init_subclass__ = wraps(original.__func__)(__init_subclass__)
-        ours: object = classmethod(__init_subclass__)
-        setattr(base, "__init_subclass__", ours)  # noqa: B010  # mypy knows the name as fixed
-        self._made.append((base, original, ours))
+        def target(original: FunctionType) -> Callable[..., None]:
+            def make(cls: type, /, *args: object, **kwargs: object) -> None:
+                original(cls, *args, **kwargs)
+                self._born(cls, tree)
+
+            return make
+
+        function = getattr(base.__init_subclass__, "__func__", None)
+        if isinstance(function, FunctionType):
+            self._redirect(function, lambda found: Redirection(found, target))
 
     def _born(self, cls: type, tree: ClassTree) -> None:
         if _installed is self and tree.root in cls.__mro__:
@@ -283,15 +279,6 @@ class Installed:
             methods = methods_of(cls) if methods_of is not None else {}
             if methods:
                 self._watch_class(cls, methods)
-
-
-def _put_back(base: type, original: object, ours: object) -> None:
-    if vars(base).get("__init_subclass__") is not ours:
-        return
-    if original is None:
-        del base.__init_subclass__
-    else:
-        setattr(base, "__init_subclass__", original)  # noqa: B010  # mypy knows the name as fixed
 
 
 _installed: Installed | None = None

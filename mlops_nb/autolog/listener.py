@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlops_nb.autolog.patch import Call
     from mlops_nb.model import Fingerprint, Json
     from mlops_nb.tracking import Evidence, FitGeneration
+    from mlops_nb.tracking.bindings import Bound
 
 SYNCHRONOUS_BYTES = 256_000_000
 """Size up to which an input is hashed at once; larger ones keep their schema only."""
@@ -177,7 +178,19 @@ class SklearnListener:
         elif bound.generations:
             prefix = self._prefix(bound.generations[0], seen, names)
         digest = tuple(item.fingerprint.digest for item in seen)
+        self._keep_truths(bound, truths, seen, site)
         self._evidence.metric_seen(prefix + key, number, bound, data_digest=digest)
+
+    def _keep_truths(
+        self, bound: Bound, truths: Sequence[object], seen: Sequence[DataSeen], site: CallSite
+    ) -> None:
+        """The true answers are data of the run as the inputs are."""
+        if len(bound.generations) == 1 and len(truths) == len(seen):
+            named = [
+                DataSeen(site.name_of(value, "y_true"), item.role, item.fingerprint)
+                for value, item in zip(truths, seen, strict=True)
+            ]
+            self._evidence.data_seen(bound.generations[0], named)
 
     @staticmethod
     def _seen(values: Sequence[object]) -> list[DataSeen]:

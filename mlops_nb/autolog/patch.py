@@ -1,9 +1,7 @@
 """Calls of a library told to a listener, while the library looks and behaves as before.
 
 A method is watched by a descriptor in its class (`MethodPatch`), a function by other code in the
-same function object (`FunctionPatch`). A function object is never exchanged: whoever imported it,
-under whatever name, in a list of metrics, a scorer or a default argument, holds what is watched,
-and it is pickled by reference as ever.
+same function object (`Redirection`).
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import cache
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from mlops_nb.autolog.redirection import Redirection
 from mlops_nb.capture.guard import guard, is_off
 
 if TYPE_CHECKING:
@@ -205,8 +203,8 @@ class Observed:
     ----------
     function
         Is called in the end.
-    kind
-        What such a call does.
+    name, kind
+        What it is called by, which is not always its ``__name__``, and what such a call does.
     is_method
         Whether the first argument is the receiver.
     pickled_as
@@ -216,6 +214,7 @@ class Observed:
     def __init__(
         self,
         function: Callable[..., object],
+        name: str,
         kind: Kind,
         *,
         is_method: bool,
@@ -225,7 +224,8 @@ class Observed:
         # These two exist on every object, so `__getattr__` is never asked for them.
         self.__module__ = getattr(function, "__module__", "")
         self.__doc__ = getattr(function, "__doc__", None)
-        self._mlops_kind = kind
+        self._mlops_name = name
+        self._mlops_kind: Kind = kind
         self._mlops_is_method = is_method
         self._mlops_pickled_as = function if pickled_as is None else pickled_as
 
@@ -249,7 +249,7 @@ class Observed:
         receiver, rest = (args[0], args[1:]) if self._mlops_is_method else (None, args)
         return Call(
             self._mlops_kind,
-            function.__name__,
+            self._mlops_name,
             receiver,
             rest,
             kwargs,
@@ -269,14 +269,15 @@ class MethodPatch:
     original
         A function, or another descriptor such as that of ``available_if``, which keeps the say
         over whether there is such a method.
-    kind
-        What a call of it does.
+    name, kind
+        Its name in the class, and what a call of it does.
     """
 
-    __slots__ = ("_observed", "kind", "original")
+    __slots__ = ("_observed", "kind", "name", "original")
 
-    def __init__(self, original: object, kind: Kind) -> None:
+    def __init__(self, original: object, name: str, kind: Kind) -> None:
         self.original = original
+        self.name = name
         self.kind: Kind = kind
         self._observed: Observed | None = None
 
@@ -286,7 +287,7 @@ class MethodPatch:
             return bound
         observed = self._observed
         if observed is None or observed.__wrapped__ is not bound.__func__:
-            observed = Observed(bound.__func__, self.kind, is_method=True)
+            observed = Observed(bound.__func__, self.name, self.kind, is_method=True)
             self._observed = observed
         return MethodType(observed, bound.__self__)
 
@@ -310,7 +311,7 @@ def patch_methods(owner: type, methods: Mapping[str, Kind]) -> bool:
         if isinstance(attribute, MethodPatch):
             has_any = True
         elif _binds_like_a_function(attribute):
-            setattr(owner, name, MethodPatch(attribute, methods[name]))
+            setattr(owner, name, MethodPatch(attribute, name, methods[name]))
             has_any = True
     return has_any
 
@@ -331,109 +332,10 @@ def _binds_like_a_function(attribute: object) -> bool:
     return hasattr(type(attribute), "__get__") and not hasattr(type(attribute), "__set__")
 
 
-class FunctionPatch:
-    """Other code in a function object, which calls the old code through `Observed`.
+def watch_function(function: FunctionType, kind: Kind) -> Redirection:
+    """Let a function tell the listener; the function object stays the same."""
 
-    Parameters
-    ----------
-    function
-        Stays the same object.
-    kind
-        What a call of it does.
-    """
+    def observed(original: FunctionType) -> Observed:
+        return Observed(original, function.__name__, kind, is_method=False, pickled_as=function)
 
-    def __init__(self, function: FunctionType, kind: Kind) -> None:
-        self.function = function
-        self._code = function.__code__
-        original = _copy_function(function)
-        observed = Observed(original, kind, is_method=False, pickled_as=function)
-        self._redirect = _redirecting_code(self._code, observed)
-        self._has_signature = hasattr(function, "__wrapped__") or hasattr(
-            function, "__signature__"
-        )
-
-    def apply(self) -> None:
-        """Let the function tell the listener."""
-        if not self._has_signature:
-            # The new code takes anything; what has ``__wrapped__`` is described by that.
-            self.function.__signature__ = inspect.signature(self.function)  # type: ignore[attr-defined]
-        self.function.__code__ = self._redirect
-
-    def undo(self) -> None:
-        """Put the old code back, unless somebody else has replaced it since."""
-        if self.function.__code__ is self._redirect:
-            self.function.__code__ = self._code
-            if not self._has_signature:
-                del self.function.__signature__  # type: ignore[attr-defined]
-
-
-def is_patched(function: FunctionType) -> bool:
-    """Whether a function's code is ours."""
-    return any(isinstance(constant, Observed) for constant in function.__code__.co_consts)
-
-
-def _copy_function(function: FunctionType) -> FunctionType:
-    """Make a function of the same code, cells, defaults and attributes."""
-    copy = FunctionType(
-        function.__code__,
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__qualname__ = function.__qualname__
-    copy.__module__ = function.__module__
-    copy.__doc__ = function.__doc__
-    copy.__annotations__ = function.__annotations__
-    copy.__dict__.update(function.__dict__)
-    return copy
-
-
-_PLACE = "mlops_nb: Observed goes here"
-
-
-def _redirecting_code(code: CodeType, observed: Observed) -> CodeType:
-    """Make code that only calls `observed`, at the place where the function stands."""
-    template = _template(code.co_freevars)
-    constants = tuple(observed if value == _PLACE else value for value in template.co_consts)
-    return template.replace(
-        co_consts=constants,
-        co_varnames=_names_like(code, template),
-        co_name=code.co_name,
-        co_qualname=code.co_qualname,
-        co_filename=code.co_filename,
-        co_firstlineno=code.co_firstlineno,
-    )
-
-
-def _names_like(code: CodeType, template: CodeType) -> tuple[str, ...]:
-    """Name ``*args`` and ``**kwargs`` as the old code did, if it had just these."""
-    takes_anything = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-    if (
-        code.co_argcount
-        or code.co_kwonlyargcount
-        or code.co_flags & takes_anything != takes_anything
-    ):
-        return template.co_varnames
-    return (*code.co_varnames[:2], *template.co_varnames[2:])
-
-
-@cache
-def _template(cells: tuple[str, ...]) -> CodeType:
-    """Compile the redirection for functions that close over variables of these names.
-
-    A function takes only code with as many free variables as it has cells: naming them after the
-    ``return`` makes them free, and no instruction is made of it.
-    """
-    names = "".join(f"; {name}" for name in cells)
-    source = (
-        f"def make({', '.join(cells)}):\n"
-        " def redirect(*_mlops_args, **_mlops_kwargs):"
-        f" _mlops_call = {_PLACE!r}; __tracebackhide__ = True;"
-        f" return _mlops_call(*_mlops_args, **_mlops_kwargs){names}\n"
-        " return redirect"
-    )
-    scope: dict[str, Callable[..., FunctionType]] = {}
-    exec(compile(source, __file__, "exec"), scope)  # noqa: S102  # names of variables, by the compiler itself
-    return scope["make"](*cells).__code__
+    return Redirection(function, observed)

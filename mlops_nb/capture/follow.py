@@ -36,6 +36,8 @@ def follow(owner: object, name: str, after: After, *, what: str) -> Callable[[],
     is_on = True
 
     def followed(*args: Any, **kwargs: Any) -> Any:
+        # Not a frame of the user's: IPython leaves it out of tracebacks.
+        __tracebackhide__ = True
         answer = original(*args, **kwargs)
         if is_on and not is_off(what):
             with guard(what):

@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from contextlib import AbstractContextManager, ContextDecorator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class guard(ContextDecorator, AbstractContextManager["guard"]):  # noqa: N801 - 
 
         return guarded
 
-    def __enter__(self) -> guard:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

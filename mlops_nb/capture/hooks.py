@@ -18,11 +18,12 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb import source
-from mlops_nb.capture.dataflow import NOTHING, Origins, Touched, Watch, touched_earlier
+from mlops_nb.capture.dataflow import NOTHING, Touched, Watch, touched_earlier
 from mlops_nb.capture.failures import cell_error, status_of
 from mlops_nb.capture.follow import follow
 from mlops_nb.capture.guard import guard
 from mlops_nb.capture.outputs import OutputTap, Trail
+from mlops_nb.capture.values import Origins
 from mlops_nb.config import Settings
 from mlops_nb.model import ExecutionEnded, ExecutionStarted, new_record_id
 from mlops_nb.redact import redact
@@ -98,7 +99,7 @@ class LiveExecution:
         self.names = NO_NAMES
         self.filename = ""
         self.result: object = None
-        self.trail = Trail("")
+        self.trail = Trail(new_record_id())
         self.watch: Watch | None = None
         self.silent_runs = 0
         self.started_ns = 0
@@ -231,7 +232,7 @@ class Capture:
         live.names = names
         live.filename = self._filename_of(raw, raw, order)
         live.event = ExecutionStarted(
-            id=new_record_id(),
+            id=live.trail.execution,
             session=self._session,
             order=order,
             at_ns=at_ns,
@@ -268,9 +269,7 @@ class Capture:
         if not (self._waits_for_tree and getattr(info, "shell_futures", True)):
             self._open_by_itself(live)
 
-    def _parsed(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], tree: ast.Module
-    ) -> None:
+    def _parsed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], tree: ast.Module) -> None:
         """IPython has parsed something: the cell that waits, if one does."""
         stack = self._stacks.get(threading.get_ident())
         if not stack or stack[-1].is_open:
@@ -310,6 +309,8 @@ class Capture:
         if stack and kind == "execute_request" and stack[-1].request != request:
             self._abandon(stack)
         live = LiveExecution(info, stack[-1] if stack else None, request)
+        if request and not stack:
+            self._tap.follow(request, live.trail)
         stack.append(live)
         return live
 
@@ -339,13 +340,11 @@ class Capture:
         digest, live.names = source.study(text, tree)
         live.filename = filename
         live.event = self._started(live, text, digest)
-        live.trail = Trail(live.event.id)
         shell = self._shell
         live.watch = Watch(shell.user_ns, live.names, shell.user_ns_hidden)
-        if live.request and live.parent is None:
-            self._tap.follow(live.request, live.trail)
         with guard("listener"):
             self._listener.execution_started(live)
+        self._tap.release(live.trail)
         live.cpu_ns, live.started_ns = self._cpu_ns(), time.perf_counter_ns()
 
     def _started(self, live: LiveExecution, text: str, digest: str) -> ExecutionStarted:
@@ -355,7 +354,7 @@ class Capture:
             order = self._order
         differs = text.rstrip("\n") != raw.rstrip("\n") and text.strip() != raw.strip()
         return ExecutionStarted(
-            id=new_record_id(),
+            id=live.trail.execution,
             session=self._session,
             order=order,
             at_ns=time.time_ns(),

@@ -44,9 +44,9 @@ class Caps(Protocol):
     def image_cap_bytes(self) -> int:
         """How large an image or other binary may be."""
 
+
 OWN_METADATA: dict[str, Any] = {"mlops_nb": {"card": True}}
 """Metadata of what we show ourselves: no output of the user's cell."""
-
 
 
 class Trail:
@@ -58,13 +58,25 @@ class Trail:
         Its id.
     traceback
         Of the last error shown, without colours; empty if there was none.
+    held
+        Outputs that came before the execution was told of, as those of a cell that cannot be
+        parsed; None once it was.
     """
 
-    __slots__ = ("_lock", "_next", "_open_stream", "_stream_bytes", "execution", "traceback")
+    __slots__ = (
+        "_lock",
+        "_next",
+        "_open_stream",
+        "_stream_bytes",
+        "execution",
+        "held",
+        "traceback",
+    )
 
     def __init__(self, execution: str) -> None:
         self.execution = execution
         self.traceback = ""
+        self.held: list[OutputSeen] | None = []
         self._lock = threading.Lock()
         self._next = 0
         self._open_stream = ""
@@ -134,6 +146,21 @@ class OutputTap:
         header = getattr(publisher, "parent_header", None) or {}
         return header.get("msg_id", ""), header.get("msg_type", "")
 
+    def release(self, trail: Trail) -> None:
+        """The execution has been told of: give out what was held for it."""
+        with self._lock:
+            held, trail.held = trail.held or [], None
+        for event in held:
+            self._emit(event)
+
+    def _send(self, trail: Trail, event: OutputSeen) -> None:
+        if trail.held is not None:
+            with self._lock:
+                if trail.held is not None:
+                    trail.held.append(event)
+                    return
+        self._emit(event)
+
     def follow(self, request: str, trail: Trail) -> None:
         """Attach what answers a request to an execution."""
         with self._lock:
@@ -147,12 +174,12 @@ class OutputTap:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], _answer: object
     ) -> None:
         message = args[1] if len(args) > 1 else kwargs.get("msg_or_type")
-        is_whole = isinstance(message, dict)
-        kind = message.get("msg_type", "") if is_whole else message
+        whole: Mapping[str, Any] | None = message if isinstance(message, dict) else None
+        kind = str(message if whole is None else whole.get("msg_type", ""))
         if kind not in _FOLLOWED:
             return
-        if is_whole:
-            content, parent = message["content"], message.get("parent_header")
+        if whole is not None:
+            content, parent = whole["content"], whole.get("parent_header")
         else:
             content = args[2] if len(args) > 2 else kwargs.get("content")  # noqa: PLR2004
             parent = args[3] if len(args) > 3 else kwargs.get("parent")  # noqa: PLR2004
@@ -204,10 +231,11 @@ class OutputTap:
         is_cut = len(raw) > room
         if is_cut:
             kept = _cut_text(kept, room)
-        self._emit(
+        self._send(
+            trail,
             OutputSeen(
                 trail.execution, position, "stream", name, "text/plain", kept, len(raw), is_cut
-            )
+            ),
         )
 
     def take_bundle(
@@ -229,7 +257,9 @@ class OutputTap:
         for mime, value in content["data"].items():
             self._emit_value(owner, position, kind, mime, value)
 
-    def _emit_value(self, trail: Trail, position: int, kind: str, mime: str, value: object) -> None:
+    def _emit_value(
+        self, trail: Trail, position: int, kind: str, mime: str, value: object
+    ) -> None:
         if isinstance(value, str) and not _BINARY.match(mime):
             self._emit_text(trail, position, kind, "", value, mime)
             return
@@ -241,10 +271,11 @@ class OutputTap:
             data = _encode(json.dumps(value, default=str, ensure_ascii=False))
             cap = self._caps.text_cap_bytes
             kept = data if len(data) <= cap else b""
-        self._emit(
+        self._send(
+            trail,
             OutputSeen(
                 trail.execution, position, kind, "", mime, kept, len(data), len(data) > cap
-            )
+            ),
         )
 
     def _emit_text(
@@ -262,8 +293,9 @@ class OutputTap:
         kept = _encode(redact(text[:cap] if is_cut else text))
         if is_cut:
             kept = _cut_text(kept, cap)
-        self._emit(
-            OutputSeen(trail.execution, position, kind, name, mime, kept, len(raw), is_cut)
+        self._send(
+            trail,
+            OutputSeen(trail.execution, position, kind, name, mime, kept, len(raw), is_cut),
         )
 
 

@@ -3,10 +3,11 @@
 Everything here is pure: records in, one frozen `Comparison` out. How it looks is `display`'s.
 """
 
-from mlops_nb.compare.columns import headline_metric, is_lower_better
+from mlops_nb.compare.columns import headline_metric
 from mlops_nb.compare.marks import Mark, code_mark, data_mark, environment_mark
 from mlops_nb.compare.records import Comparison, MetricCell, Row
 from mlops_nb.compare.table import compare_runs
+from mlops_nb.expressions import is_lower_better
 
 __all__ = [
     "Comparison",

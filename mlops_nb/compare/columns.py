@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,27 +16,7 @@ if TYPE_CHECKING:
 # A run that stopped before its end shows what it logged, but its values are not compared.
 CONTENDING = frozenset({"running", "finished"})
 
-_LOWER_IS_BETTER = frozenset(
-    {
-        *("err", "error", "errors", "mae", "mape", "mse", "rmse", "rmsle", "smape"),
-        *("crossentropy", "deviance", "entropy", "loss", "logloss", "nll", "perplexity", "ppl"),
-        *("bouldin", "brier", "cer", "eer", "fid", "latency", "wer"),
-    }
-)
-_HIGHER_ANYWAY = frozenset({"neg", "d2"})  # a negated loss, and the share of deviance explained
 _SEEDS = ("seed", "random_state", "random_seed")
-
-
-def is_lower_better(metric: str) -> bool:
-    """Tell whether a smaller value of this metric is the better one, by its name.
-
-    Examples
-    --------
-    >>> [is_lower_better(name) for name in ("val.log_loss", "neg_log_loss", "roc_auc")]
-    [True, False, False]
-    """
-    words = set(re.split(r"[^a-z0-9]+", metric.lower()))
-    return bool(words & _LOWER_IS_BETTER) and not words & _HIGHER_ANYWAY
 
 
 def is_seed(param: str) -> bool:
@@ -53,7 +32,8 @@ def differing_params(runs: Sequence[Run]) -> tuple[str, ...]:
     are not do not count: else comparing two classes would show everything.
     """
     having = [run for run in runs if run.params]
-    return tuple(key for key in ordered_params(having) if _differs(key, having))
+    differing = [key for key in ordered_params(having) if _differs(key, having)]
+    return tuple(sorted(differing, key=lambda key: _weight(key, having)))
 
 
 def ordered_params(runs: Iterable[Run]) -> list[str]:
@@ -91,6 +71,13 @@ def value_key(value: Json) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(plain(value), sort_keys=True)
+
+
+def _weight(key: str, runs: Sequence[Run]) -> tuple[bool, bool, bool, int]:
+    """Rank a parameter that differs: one that was tried out in many runs comes first."""
+    found = [run.params[key] for run in runs if key in run.params]
+    was_tried = len({value_key(param.value) for param in found}) > 1
+    return (key != "estimator", is_seed(key), not was_tried, -len(found))
 
 
 def _differs(key: str, runs: Sequence[Run]) -> bool:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mlops_nb.model import DataUse, Environment, Json, Run
 
 # Digests of these are of the whole content: equal means same, unequal means changed.
 _EXACT = frozenset({"exact", "carried:pages"})
+_LISTED = 10
 _NAMED = 2  # that many columns, values or packages are named; more are counted
 
 
@@ -39,6 +40,9 @@ SAME = Mark("same", "same")
 BASELINE = Mark("baseline", "base", ("the baseline",))
 
 
+NOT_ITS_OWN = Mark("unknown", "", ("see its children",))
+
+
 def unknown(*details: str) -> Mark:
     """Say that nothing can be said, and why."""
     return Mark("unknown", "–", details)
@@ -48,11 +52,14 @@ def data_mark(base: Run, run: Run) -> Mark:
     """Compare the data that went into two runs.
 
     Values are paired by role and name, then by content, so that a renamed variable is not a
-    change. "same" needs exact fingerprints of everything on both sides.
+    change. "same" needs exact fingerprints of everything on both sides. A test set that only one
+    of them used is no difference between the two: that run was asked more.
     """
     if not base.data or not run.data:
         return unknown("no data was recorded on one side")
     pairs, gone, new = _paired(base.data, run.data)
+    if pairs and not (gone and new) and not any(use.role == "train" for use in (*gone, *new)):
+        gone, new = [], []
     differing = [pair for pair in pairs if _is_same(*pair) is False]
     unclear = [pair for pair in pairs if _is_same(*pair) is None]
     if differing or gone or new:
@@ -132,13 +139,24 @@ def _paired(
             gone.append(use)
         else:
             pairs.append((use, match))
-    by_content = {use.digest: key for key, use in new.items() if use.digest}
-    for use in list(gone):
-        key = by_content.pop(use.digest, None)
-        if key is not None:
-            gone.remove(use)
-            pairs.append((use, new.pop(key)))
+    for same in (lambda use: use.digest, lambda use: use.role):
+        _pair_by(same, pairs, gone, new)
     return pairs, gone, list(new.values())
+
+
+def _pair_by(
+    same: Callable[[DataUse], str],
+    pairs: list[tuple[DataUse, DataUse]],
+    gone: list[DataUse],
+    new: dict[tuple[str, str], DataUse],
+) -> None:
+    """Pair what is left over where one value on each side has the same digest, or role."""
+    was, now = Counter(map(same, gone)), Counter(map(same, new.values()))
+    for use in list(gone):
+        if same(use) and was[same(use)] == now[same(use)] == 1:
+            match = next(other for other in new.values() if same(other) == same(use))
+            gone.remove(use)
+            pairs.append((use, new.pop((match.role, match.name))))
 
 
 def _is_same(was: DataUse, now: DataUse) -> bool | None:
@@ -181,14 +199,16 @@ def _columns_that_differ(was: DataUse, now: DataUse) -> list[str]:
 
 
 def _data_sentence(was: DataUse, now: DataUse) -> str:
+    name = now.name if was.name == now.name else f"{was.name} → {now.name}"
     if was.rows != now.rows:
-        return f"{now.name}: {was.rows} → {now.rows} rows"
+        return f"{name}: {was.rows} → {now.rows} rows"
     columns = _columns_that_differ(was, now)
     if not columns:
-        return f"{now.name}: other values"
+        return f"{name}: other values"
     if len(columns) == len(now.column_digests):
-        return f"{now.name}: all {len(columns)} columns differ"
-    return f"{now.name}: {', '.join(columns[:10])}{' …' if len(columns) > 10 else ''} differ"  # noqa: PLR2004
+        return f"{name}: all {len(columns)} columns differ"
+    more = " …" if len(columns) > _LISTED else ""
+    return f"{name}: {', '.join(columns[:_LISTED])}{more} differ"
 
 
 def _named(names: list[str], noun: str) -> str:

@@ -12,15 +12,22 @@ from mlops_nb.compare.columns import (
     CONTENDING,
     differing_params,
     headline_metric,
-    is_lower_better,
     is_seed,
     ordered_metrics,
     ordered_params,
     value_key,
 )
-from mlops_nb.compare.marks import Mark, code_mark, combined, data_mark, environment_mark, unknown
+from mlops_nb.compare.marks import (
+    NOT_ITS_OWN,
+    Mark,
+    code_mark,
+    combined,
+    data_mark,
+    environment_mark,
+)
 from mlops_nb.compare.records import Comparison, MetricCell, Row
 from mlops_nb.errors import NoSuchMetric, RunNotFound
+from mlops_nb.expressions import is_lower_better
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -337,7 +344,7 @@ def _against(
 
 def _mark(row: Row, marks: list[Mark]) -> Mark:
     # A parent is the sum of its children: it has data and code only through them.
-    return unknown("see its children") if row.children else combined(marks)
+    return NOT_ITS_OWN if row.children else combined(marks)
 
 
 def _with_delta(row: Row, base: Row, key: str) -> MetricCell:
@@ -363,7 +370,7 @@ def _duration(run: Run, kind: str) -> float | None:
     if kind == "fit":
         known = [fit.duration_s for fit in run.models if fit.duration_s is not None]
         return sum(known) if known else None
-    return run.duration_s if run.busy_s is None else run.busy_s
+    return run.busy_s or run.duration_s
 
 
 def _verdict(run: Run) -> str | None:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mlops_nb.display.blocks import PICTURE_TYPES, Code, Gallery, Picture, Section, Span, line
-from mlops_nb.display.formats import UNKNOWN, clean, counted, duration, one_line, size
+from mlops_nb.display.formats import clean, counted, duration, one_line, size
 from mlops_nb.model import Artifact
 
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ _STATUS_TONES: dict[str, Tone] = {"error": "bad", "syntax": "bad", "interrupted"
 _MOST_NAMES = 12
 
 
+def place_of(execution: Execution) -> str:
+    """Name an execution as the reader knows it: by its prompt, else by its cell, else in order."""
+    if execution.execution_count is not None:
+        return f"[{execution.execution_count}]"
+    if execution.cell_index is not None:
+        return f"cell {execution.cell_index + 1}"
+    return f"#{execution.order}"
+
+
 def cell_sections(
     executions: Sequence[Execution], contents: Bytes, setup: frozenset[str]
 ) -> Iterator[Section]:
@@ -32,7 +41,7 @@ def cell_sections(
         remarks = [
             "" if execution.status == "ok" else execution.status,
             duration(execution.duration_s),
-            "" if execution.cell_index is None else f"cell {execution.cell_index + 1}",
+            _cell_name(execution),
             "set-up" if is_setup else "",
             "from the history, before tracking" if execution.is_inferred else "",
         ]
@@ -40,7 +49,7 @@ def cell_sections(
         note = " · ".join(filter(None, remarks))
         if is_setup:
             note += f"   {one_line(execution.source)[:60]}"
-        yield Section(_place(execution), blocks, note, is_open=not is_setup)
+        yield Section(place_of(execution), blocks, note, is_open=not is_setup)
 
 
 def figures(
@@ -86,7 +95,7 @@ def error_blocks(run: Run, executions: Sequence[Execution]) -> Iterator[Block]:
         error = execution.error
         where = "" if error.line is None else f", line {error.line}"
         yield line(
-            Span(f"{_place(execution)}{where}: ", "strong"),
+            Span(f"{place_of(execution)}{where}: ", "strong"),
             Span(one_line(f"{error.type}: {error.message}"), "bad"),
         )
         if error.traceback:
@@ -102,18 +111,14 @@ def lineage_lines(executions: Sequence[Execution]) -> Iterator[Block]:
         sources = [name for name in execution.reads if name not in execution.binds]
         origin = f" ← {_names(sources)}" if sources else ""
         yield line(
-            Span(f"{_place(execution)} ", "muted"), Span(_names(made)), Span(origin, "muted")
+            Span(f"{place_of(execution)} ", "muted"), Span(_names(made)), Span(origin, "muted")
         )
-
-
-def _place(execution: Execution) -> str:
-    return f"[{execution.execution_count or UNKNOWN}]"
 
 
 def _pictures(executions: Sequence[Execution], artifacts: Sequence[Artifact]) -> list[Artifact]:
     """Give each picture once, however often it was shown."""
     shown = [
-        Artifact(f"figure of {_place(execution)}", "figure", o.mime, o.digest, o.size_bytes)
+        Artifact(f"figure of {place_of(execution)}", "figure", o.mime, o.digest, o.size_bytes)
         for execution in executions
         for o in execution.outputs
         if o.mime in PICTURE_TYPES and not o.is_cut
@@ -131,6 +136,11 @@ def _affordable(figures: Sequence[Artifact]) -> list[Artifact]:
         if len(kept) < _MOST_FIGURES and is_small and taken + figure.size_bytes <= _ALL_FIGURES:
             kept.append(figure)
     return kept
+
+
+def _cell_name(execution: Execution) -> str:
+    is_known = execution.cell_index is not None and execution.execution_count is not None
+    return f"cell {(execution.cell_index or 0) + 1}" if is_known else ""
 
 
 def _names(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ COMPARE_MIME = "application/vnd.mlops-nb.compare.v1+json"
 
 MOST_ROWS = 200
 _MOST_CHILDREN = 10
-_LONGEST_NAME = 60
+_LONGEST_NAME, _MOST_NAMED = 60, 8
 _MOST_PARAMS, _MOST_METRICS, _MOST_CURVES = 5, 4, 2
 # What goes first when there is no room has the highest rank: the fourth parameter goes before
 # the environment's mark, and that before the first parameter.
@@ -149,9 +149,10 @@ class ComparisonView(View):
         if comparison.is_grouped:
             runs = sum(len(row.runs) for row in comparison.rows)
             return f"{counted(runs, 'run')} in {counted(len(comparison.rows), 'group')}"
-        known = max(comparison.total, len(comparison.rows))
-        more = f", {len(comparison.rows):,} shown" if known > len(comparison.rows) else ""
-        return counted(known, "run") + more
+        if comparison.total > len(comparison.rows):
+            return f"{counted(comparison.total, 'run')}, {len(comparison.rows):,} shown"
+        # A parent is the sum of its children, no run beside them.
+        return counted(sum(not row.children for row in comparison.rows), "run")
 
     def _left_out(self, shown: list[Row]) -> Iterator[Block]:
         comparison = self.comparison
@@ -169,9 +170,8 @@ class ComparisonView(View):
             *self._curved[self._most_curves or len(self._curved) :],
         ]
         if hidden:
-            names = ", ".join(shortened(one_line(name), 30) for name in hidden[:8]) + (
-                ", …" if len(hidden) > 8 else ""
-            )
+            names = ", ".join(shortened(one_line(name), 30) for name in hidden[:_MOST_NAMED])
+            names += ", …" if len(hidden) > _MOST_NAMED else ""
             text = (
                 f"{counted(len(hidden), 'more column')}: {names} (all: {self._command('--all')})"
             )
@@ -248,7 +248,7 @@ class ComparisonView(View):
             yield Column("name", rank=21), tuple(Cell(row.run.name) for row in rows)
         if self.comparison.is_grouped:
             yield Column("runs", "right", rank=12), tuple(Cell(str(len(r.runs))) for r in rows)
-        elif any(row.run.attempt for row in rows):
+        elif any(row.run.attempt > 1 for row in rows):
             cells = tuple(Cell(str(r.run.attempt) if r.run.attempt else "") for r in rows)
             yield Column("attempt", "right", rank=_RANKS["attempt"]), cells
 
@@ -265,7 +265,7 @@ class ComparisonView(View):
 
     def _curve_column(self, key: str, index: int, rows: list[Row]) -> _Columns:
         is_alone = key != self.comparison.sort_by  # else its last value has a column already
-        cells = tuple(_curve_cell(row.metrics.get(key), is_alone) for row in rows)
+        cells = tuple(_curve_cell(row, key, is_alone) for row in rows)
         rank = _rank(_CURVE_RANKS, index, _OTHER_CURVES)
         return Column(
             f"{key} {direction(key)}", rank=rank, hover=f"{_better(key)}; all steps"
@@ -273,6 +273,8 @@ class ComparisonView(View):
 
     def _metric_cell(self, key: str, row: Row) -> Cell:
         cell = row.metrics.get(key)
+        if cell is None and row.children:
+            return Cell("")
         if cell is None or cell.value is None:
             return Cell(UNKNOWN, "muted", "no value" if cell is None else "not a finite number")
         change = None
@@ -322,12 +324,14 @@ def _label(row: Row) -> Cell:
 
 
 def _duration(row: Row) -> Cell:
+    if row.children and row.duration_s is None:
+        return Cell("")
     tone: Tone = "plain" if row.contends and row.duration_s is not None else "muted"
     return Cell(duration(row.duration_s), tone, value_hover(row.duration_s))
 
 
 def _param_column(key: str, index: int, rows: list[Row]) -> _Columns:
-    values = [row.params[key] for row in rows if key in row.params]
+    values = [value for row in rows if (value := row.params.get(key)) is not None]
     are_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     column = Column(
         key,
@@ -340,6 +344,8 @@ def _param_column(key: str, index: int, rows: list[Row]) -> _Columns:
 
 
 def _param_cell(row: Row, key: str) -> Cell:
+    if key not in row.params and row.children:
+        return Cell("")
     if key not in row.params:
         return Cell(UNKNOWN, "muted", "not a parameter of this run")
     value: Json = row.params[key]
@@ -367,7 +373,10 @@ def _spread(cell: MetricCell) -> str:
     return f"from {cell.minimum!r} to {cell.maximum!r}"
 
 
-def _curve_cell(cell: MetricCell | None, is_alone: bool) -> Cell:
+def _curve_cell(row: Row, key: str, is_alone: bool) -> Cell:
+    cell = row.metrics.get(key)
+    if cell is None and row.children:
+        return Cell("")
     if cell is None:
         return Cell(UNKNOWN if is_alone else "", "muted")
     last = number(cell.value) if is_alone else ""

@@ -23,7 +23,7 @@ _CONTROL = re.compile(
 )
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
-_HOVER_CAP = 1000
+_HOVER_CAP = 500
 _PHRASE_CAP = 600
 
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86400, 30 * 86400
@@ -107,6 +107,8 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
+    if not seconds:
+        return "0 s"
     if seconds < 0.05:  # noqa: PLR2004
         milliseconds = seconds * 1000
         return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"  # noqa: PLR2004

@@ -41,27 +41,31 @@ _RULE = "rgba(128, 128, 128, 0.35)"
 _BAR = "rgba(74, 134, 197, 0.20)"
 
 _TONES = {
-    "good": f"color: {_GOOD}",
-    "bad": f"color: {_BAD}",
-    "warn": f"color: {_WARN}",
-    "muted": f"color: {_MUTED}",
+    "good": f"color:{_GOOD}",
+    "bad": f"color:{_BAD}",
+    "warn": f"color:{_WARN}",
+    "muted": f"color:{_MUTED}",
 }
+# A style stands in every cell, because a sanitizer takes style sheets away: so they are short.
 _TABLE = (
-    "border-collapse: collapse; border: none; margin: 4px 0; font-size: 12px; "
-    "font-variant-numeric: tabular-nums; width: auto"
+    "border-collapse:collapse;border:none;margin:4px 0;font-size:12px;"
+    "font-variant-numeric:tabular-nums;width:auto"
 )
-_BOX = "padding: 3px 10px 3px 0; border: none; line-height: 1.4"
-_CELL = f"{_BOX}; white-space: nowrap"
+_BOX = "border:none;padding:3px 10px 3px 0"
+_VALUE_BOX, _CHANGE_BOX = (
+    "border:none;padding:3px 2px 3px 4px",
+    "border:none;padding:3px 10px 3px 4px",
+)
 _HEAD = (
-    f"{_BOX}; border-bottom: 1px solid {_RULE}; font-weight: 500; color: {_MUTED}; "
-    "vertical-align: bottom; white-space: normal"
+    f"{_BOX};border-bottom:1px solid {_RULE};font-weight:500;color:{_MUTED};"
+    "vertical-align:bottom;white-space:normal"
 )
-_LINE = "margin: 4px 0; line-height: 1.5; font-size: 13px"
+_LINE = "margin:4px 0;line-height:1.5;font-size:13px"
 _CODE = (
-    "margin: 2px 0 6px 0; padding: 6px 8px; font-size: 12px; line-height: 1.4; overflow-x: auto; "
-    f"white-space: pre; border-left: 2px solid {_RULE}; background: rgba(128, 128, 128, 0.08)"
+    "margin:2px 0 6px 0;padding:6px 8px;font-size:12px;line-height:1.4;overflow-x:auto;"
+    f"white-space:pre;border-left:2px solid {_RULE};background:rgba(128, 128, 128, 0.08)"
 )
-_BARE = "background: none; padding: 0; font-size: 12px"
+_BARE = "background:none;padding:0;font-size:12px"
 _FIGURE_SPACE, _POINT_SPACE = "\u2007", "\u2008"  # as wide as a digit, and as a point
 
 _PAGE = """<!doctype html>
@@ -105,9 +109,9 @@ def write_html(blocks: Iterable[Block], *, columns: int | None = NOTEBOOK_COLUMN
     return f"<div>{''.join(_html(blocks, columns))}</div>"
 
 
-def write_html_page(blocks: Iterable[Block], *, title: str) -> str:
+def write_html_page(blocks: Iterable[Block], *, title: str, columns: int | None = None) -> str:
     """Write blocks as a whole HTML file that follows the reader's light or dark theme."""
-    return _PAGE.format(title=escape(one_line(title)), body=write_html(blocks, columns=None))
+    return _PAGE.format(title=escape(one_line(title)), body=write_html(blocks, columns=columns))
 
 
 def _html(blocks: Iterable[Block], columns: int | None) -> Iterator[str]:
@@ -169,9 +173,9 @@ def _section(block: Section, columns: int | None) -> str:
     opening = " open" if block.is_open else ""
     note = f"&emsp;{_text(block.note, 'muted')}" if block.note else ""
     return (
-        f'<details{opening} style="margin: 8px 0"><summary style="{_LINE}">'
+        f'<details{opening} style="margin:8px 0"><summary style="{_LINE}">'
         f"<strong>{escape(phrase(block.title))}</strong>{note}</summary>"
-        f'<div style="margin-left: 16px">{"".join(_html(block.blocks, columns))}</div></details>'
+        f'<div style="margin-left:16px">{"".join(_html(block.blocks, columns))}</div></details>'
     )
 
 
@@ -182,14 +186,14 @@ def _picture(picture: Picture) -> str:
     caption = escape(phrase(picture.caption))
     return (
         f'<img src="data:{picture.mime};base64,{data}" alt="{caption}" title="{caption}" '
-        'width="260" style="margin: 4px 12px 4px 0; max-width: 260px; background: #ffffff">'
+        'width="260" style="margin:4px 12px 4px 0;max-width:260px;background:#ffffff">'
     )
 
 
 def _curve(values: Sequence[float]) -> str:
     return (
         f'<img src="{as_data_uri(values)}" alt="{as_text(values)}" width="84" height="18" '
-        'style="vertical-align: middle; background: none; margin: 0">'
+        'style="vertical-align:middle;background:none;margin:0">'
     )
 
 
@@ -219,7 +223,7 @@ def _table(table: Table) -> str:
         for row in table.rows
     )
     return (
-        f'<div style="overflow-x: auto"><table style="{_TABLE}"{_title(table.summary)}>'
+        f'<div style="overflow-x:auto"><table style="{_TABLE}"{_title(table.summary)}>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -230,18 +234,27 @@ def _head(column: Column, span: int) -> str:
     title = escape(shortened(one_line(column.title), max(column.widest, 24)))
     title = title.replace("_", "_<wbr>")
     return (
-        f'<th scope="col"{wide}{_title(column.hover)} style="{_HEAD}; text-align: {align}">'
+        f'<th scope="col"{wide}{_title(column.hover)} style="{_HEAD};text-align:{align}">'
         f"{title}</th>"
     )
 
 
 def _cell(column: Column, cell: Cell, places: int) -> str:
-    style = f"{_CELL}; text-align: {'left' if column.align == 'left' else 'right'}"
-    style += "; background: none" if cell.bar is None else f"; {_bar(cell.bar)}"
-    if column.has_changes:
-        style = style.replace("padding: 3px 10px 3px 0", "padding: 3px 2px 3px 4px")
-    value = f'<td style="{style}">{_value(column, cell, places)}</td>'
+    box = _VALUE_BOX if column.has_changes else _BOX
+    bar = "" if cell.bar is None else f";{_bar(cell.bar)}"
+    content = _value(column, cell, places)
+    style = f"{box};white-space:nowrap;{_side(column)}{bar}"
+    value = f'<td{_aligned(column)} style="{style}">{content}</td>'
     return value + _change(cell) if column.has_changes else value
+
+
+def _side(column: Column) -> str:
+    return f"text-align:{'left' if column.align == 'left' else 'right'}"
+
+
+def _aligned(column: Column) -> str:
+    # Beside the style, for where styles are taken away.
+    return "" if column.align == "left" else ' align="right"'
 
 
 def _value(column: Column, cell: Cell, places: int) -> str:
@@ -253,16 +266,16 @@ def _value(column: Column, cell: Cell, places: int) -> str:
 
 
 def _change(cell: Cell) -> str:
-    style = f"{_CELL}; text-align: left; background: none".replace("3px 0", "3px 4px", 1)
     if cell.change is None:
-        return f'<td style="{style}"></td>'
+        return "<td></td>"
     inner = _text(cell.change.text, cell.change.tone, cell.change.hover)
+    style = f"{_CHANGE_BOX};white-space:nowrap;text-align:left"
     return f'<td style="{style}"><small>{inner}</small></td>'
 
 
 def _bar(share: float) -> str:
     percent = f"{100 * min(max(share, 0), 1):.0f}%"
-    return f"background: linear-gradient(90deg, {_BAR} {percent}, transparent {percent})"
+    return f"background:linear-gradient(90deg, {_BAR} {percent}, transparent {percent})"
 
 
 def _places_after_point(table: Table, index: int) -> int:

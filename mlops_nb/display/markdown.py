@@ -32,7 +32,9 @@ def escaped(text: str) -> str:
     text = _SPECIAL.sub(r"\\\1", phrase(text))
     text = _EMPHASIS.sub(r"\\_", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return isolated(text.replace("@", "&#64;"))
+    # GitHub makes links and mentions of bare text, too.
+    text = text.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
+    return isolated(text)
 
 
 def _lines(blocks: Iterable[Block]) -> Iterator[str]:

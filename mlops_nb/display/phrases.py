@@ -126,6 +126,11 @@ def value_hover(value: float | None, *more: str) -> str:
     return "; ".join([exact, *filter(None, more)])
 
 
+def time_taken(run: Run) -> float | None:
+    """Give the time spent in a run's cells; of a run without cells of its own, the wall time."""
+    return run.busy_s or run.duration_s
+
+
 def started_hover(run: Run) -> str:
     """Name a run in full: its id, and when it began and ended."""
     ended = f", ended {exact_time(run.ended_at)}" if run.ended_at else ""

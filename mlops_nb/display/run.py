@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.compare.table import thinned
 from mlops_nb.display.blocks import Cell, Column, Section, Span, Table, TableRow, line
-from mlops_nb.display.cells import cell_sections, error_blocks, figures, lineage_lines
+from mlops_nb.display.cells import cell_sections, error_blocks, figures, lineage_lines, place_of
 from mlops_nb.display.formats import (
     UNKNOWN,
     ago,
@@ -27,6 +27,7 @@ from mlops_nb.display.phrases import (
     change_span,
     direction,
     status_tone,
+    time_taken,
     value_hover,
     verdict_details,
     verdict_tone,
@@ -135,12 +136,12 @@ class RunView(View):
         yield line(Span(" · ".join(self._facts()), "muted"))
         for reason in (run.verdict or {}).get("reasons") or ():
             said = f"{reason.get('kind')}: {reason.get('text')}"
-            yield line(Span(f"  {one_line(said)}", "warn"))
+            yield line(Span(f"  {one_line(said)}", verdict_tone(str(reason.get("kind")))))
 
     def _facts(self) -> Iterator[str]:
         run = self.run
         yield f"began {ago(run.started_at, self.now)} ({exact_time(run.started_at)})"
-        yield f"took {duration(run.duration_s if run.busy_s is None else run.busy_s)}"
+        yield f"took {duration(time_taken(run))}"
         if run.notebook:
             yield f"in {_short(run.notebook)}"
         if run.git:
@@ -174,9 +175,9 @@ class RunView(View):
         if self.run.params:
             yield "params", self._params()
         yield "data", self._data()
-        gallery = figures(self.executions, self.contents, self.run.artifacts)
+        gallery = tuple(figures(self.executions, self.contents, self.run.artifacts))
         if gallery:
-            yield "figures", Section("figures", tuple(gallery))
+            yield "figures", Section("figures", gallery)
         if self.executions:
             yield "cells", self._cells()
             yield "resources", self._resources()
@@ -293,7 +294,7 @@ class RunView(View):
         rows = [
             TableRow(
                 (
-                    Cell(f"[{execution.execution_count or UNKNOWN}]"),
+                    Cell(place_of(execution)),
                     Cell(duration(execution.duration_s)),
                     Cell(duration(execution.cpu_s)),
                     Cell(execution.source.strip().partition("\n")[0], "code"),

@@ -24,6 +24,7 @@ from mlops_nb.display.phrases import (
     nothing_yet,
     started_hover,
     status_tone,
+    time_taken,
     value_hover,
     verdict_cell,
 )
@@ -132,7 +133,7 @@ def _columns(runs: tuple[Run, ...], now: datetime) -> Iterator[_Columns]:
     yield Column(""), tuple(_mark(run) for run in runs)
     yield Column("run"), tuple(_label(run, labels[run.id], here) for run in runs)
     yield Column("name", rank=10), tuple(Cell(run.name) for run in runs)
-    if any(run.attempt for run in runs):
+    if any(run.attempt > 1 for run in runs):
         cells = tuple(Cell(str(run.attempt) if run.attempt else "") for run in runs)
         yield Column("attempt", "right", rank=34), cells
     yield (
@@ -176,7 +177,7 @@ def _value(run: Run, key: str) -> Cell:
 
 
 def _time(run: Run) -> Cell:
-    seconds = run.duration_s if run.busy_s is None else run.busy_s
+    seconds = time_taken(run)
     return Cell(duration(seconds), "muted" if seconds is None else "plain", value_hover(seconds))
 
 

@@ -6,6 +6,8 @@ import base64
 import math
 from typing import TYPE_CHECKING
 
+from mlops_nb.compare.table import thinned
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,7 +34,7 @@ def as_text(values: Sequence[float], columns: int = 8) -> str:
 
 def as_svg(values: Sequence[float], *, width: int = _WIDTH, height: int = _HEIGHT) -> str:
     """Draw a curve as an SVG document with a dot at its last value."""
-    parts = _polylines(values, width, height)
+    parts = _polylines(thinned(values, width), width, height)
     lines = "".join(
         f'<polyline points="{points}" fill="none" stroke="{_INK}" stroke-width="1.4" '
         'stroke-linejoin="round" stroke-linecap="round"/>'

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 NOTEBOOK_COLUMNS = 120
 _GAP = "  "
-_NARROWEST = 12  # long cells are cut down to this before a column is dropped
+# Long cells are cut to these widths, the last only when no column is left to do without.
+_CUTS = (28, 20, 14)
+_DISPENSABLE = 30
 _INDENT = "  "
 _PAINT = {"strong": "1", "muted": "2", "good": "32", "bad": "31", "warn": "33", "code": "36"}
 _ISOLATE, _END = "\u2068", "\u2069"
@@ -54,11 +56,12 @@ class _Writer:
     color: bool
 
     def lines(self, blocks: Iterable[Block], columns: int) -> Iterator[str]:
-        was_section = False
+        before: Block | None = None
         for block in blocks:
-            if was_section and not isinstance(block, Section):
+            # A blank line after what stands by itself; a section begins with one of its own.
+            if isinstance(before, Section | Table) and isinstance(block, Line):
                 yield ""
-            was_section = isinstance(block, Section)
+            before = block
             if isinstance(block, Line):
                 yield from self.line(block, columns)
             elif isinstance(block, Table):
@@ -108,7 +111,8 @@ class _Writer:
     def paint(self, text: str, tone: Tone) -> str:
         if not self.color or tone not in _PAINT or not text.strip():
             return text
-        return f"\x1b[{_PAINT[tone]}m{text}\x1b[0m"
+        said = text.rstrip()
+        return f"\x1b[{_PAINT[tone]}m{said}\x1b[0m{text[len(said) :]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +148,12 @@ def _fitted(table: Table, columns: int) -> tuple[list[_Fitted], list[str]]:
     kept = list(range(len(table.columns)))
     dropped: list[int] = []
     while True:
-        for widest in (None, 24, 20, 16, _NARROWEST):
+        rank, last = max((table.columns[i].rank, i) for i in kept)
+        cuts = _CUTS if rank < _DISPENSABLE else _CUTS[:2]
+        for widest in cuts:
             fitted = [_fit(table, i, widest) for i in kept]
             if sum(column.width + len(_GAP) for column in fitted) - len(_GAP) <= columns:
                 return fitted, _titles(table, dropped)
-        rank, last = max((table.columns[i].rank, i) for i in kept)
         if rank == 0:
             return fitted, _titles(table, dropped)
         kept.remove(last)
@@ -178,7 +183,7 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
     cells = tuple(row.cells[index] for row in table.rows)
     texts = [_cell_text(cell, limit) for cell in cells]
     values = _point_aligned(texts) if column.align == "decimal" else texts
-    title = shortened(one_line(column.title), max(limit, _NARROWEST))
+    title = shortened(one_line(column.title), max(limit, _CUTS[-1]))
     changes = ["" if c.change is None else f" {phrase(c.change.text)}" for c in cells]
     change_width = max(map(width, changes), default=0)
     value_width = max([width(title) - change_width, *map(width, values)], default=0)

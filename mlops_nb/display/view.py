@@ -53,9 +53,15 @@ class View:
         """The view as an HTML fragment that survives a notebook that is not trusted."""
         return write_html(self.blocks())
 
-    def html_page(self) -> str:
-        """Write the view as a whole HTML file, readable in a light and a dark theme."""
-        return write_html_page(self.blocks(), title=self.title)
+    def html_page(self, *, columns: int | None = None) -> str:
+        """Write the view as a whole HTML file, readable in a light and a dark theme.
+
+        Parameters
+        ----------
+        columns
+            Letters that have room beside each other; None for all columns, however many.
+        """
+        return write_html_page(self.blocks(), title=self.title, columns=columns)
 
     def __str__(self) -> str:
         return self.text

@@ -17,9 +17,12 @@ from mlops_nb.fingerprint.scheme import OpaqueValueError, OverBudgetError, Pass,
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
-__all__ = ["encode_foreign", "fingerprint", "load_registered", "read_value"]
+    from mlops_nb.fingerprint.plain import Encoder
+
+__all__ = ["fingerprint", "foreign_encoder", "load_registered", "read_value"]
 
 _HANDLERS = {
     "builtins": "mlops_nb.fingerprint.plain",
@@ -114,13 +117,19 @@ def read_value(value: object, tracker: Pass) -> Fingerprint:
     return found
 
 
-def encode_foreign(value: object, cls: type, tracker: Pass) -> bytes:
-    """Encode a library's value inside a plain container."""
+def foreign_encoder(cls: type) -> Callable[[Encoder, object], bytes]:
+    """Find how a library's values are encoded inside a plain container.
+
+    Raises
+    ------
+    OpaqueValueError
+        No library is known for the class.
+    """
     handler = _handler(cls)
     if handler is _plain():
         raise OpaqueValueError
-    encoded: bytes = handler.encode(value, cls, tracker)
-    return encoded
+    encode = handler.encode
+    return lambda encoder, value: encode(value, cls, encoder.tracker)  # type: ignore[no-any-return]
 
 
 def load_registered() -> list[str]:

@@ -187,7 +187,7 @@ def _texts(piece: Any, column: Column, _: Pass) -> None:
     if lengths.size and int(lengths.max()) >= 2**32:
         raise OpaqueValueError
     nulls, head = _gap_head(missing)
-    chunk = digest_of(*head, lengths.astype("<u4"), payload)
+    chunk = digest_of(*head, lengths.astype("<u4"), digest_of(payload))
     column.add(chunk, nulls, None, None, None)
 
 

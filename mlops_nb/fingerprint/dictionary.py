@@ -8,6 +8,8 @@ import numpy as np
 
 from mlops_nb.fingerprint.scheme import ROWS, Column, digest_of
 
+_FIRST_LOOK = 4_096
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,6 +39,10 @@ class Categories:
         self.ranks = np.array([ranks.get(d, -1) for d in self.digests] + [-1], np.int32)
         self.table = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, 16)
 
+    def has_gaps(self, codes: NDArray[Any]) -> bool:
+        """Tell whether some of the codes may stand for a missing value."""
+        return b"" in self.digests or bool((codes < 0).any())
+
     @property
     def order(self) -> bytes:
         """Digest of all categories, used or not, in their order."""
@@ -51,14 +57,31 @@ def coded_column(codes: NDArray[Any], categories: Categories, tracker: Pass) -> 
     """
     tracker.take(codes.size * codes.itemsize)
     column = Column(f"dict<{categories.type}>", len(codes))
+    places, ranks = np.empty(ROWS, np.intp), np.empty(ROWS, np.int32)
     for start in range(0, len(codes), ROWS):
         piece = codes[start : start + ROWS]
-        ranks = categories.ranks[piece]
-        used = np.zeros(len(categories.table) + 1, np.bool_)
-        used[ranks] = True
-        nulls = int(np.count_nonzero(ranks < 0)) if used[-1] else 0
-        local = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        local[-1] = -1
-        chunk = digest_of(b"D", local[ranks], categories.table[used[:-1]])
-        column.add(chunk, nulls, None, None, None)
+        where = places[: len(piece)]
+        np.copyto(where, piece)
+        table, used = _used(categories, where)
+        local = ranks[: len(piece)]
+        np.take(table, where, out=local, mode="wrap")
+        nulls = len(piece) - int(np.count_nonzero(local >= 0)) if categories.has_gaps(piece) else 0
+        column.add(digest_of(b"D", local, used), nulls, None, None, None)
     return column
+
+
+def _used(
+    categories: Categories, codes: NDArray[np.intp]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Number the categories that a chunk uses; return the number of each code, and their digests."""
+    is_used = np.zeros(len(categories.ranks), np.bool_)
+    # Often a few rows show every category, and then the others need no look.
+    for first, last in ((0, _FIRST_LOOK), (_FIRST_LOOK, None)):
+        is_used[codes[first:last]] = True
+        if is_used[:-1].all():
+            break
+    ranks_used = np.zeros(len(categories.table) + 1, np.bool_)
+    ranks_used[categories.ranks[:-1][is_used[:-1]]] = True
+    numbers = np.cumsum(ranks_used, dtype=np.int32) - np.int32(1)
+    numbers[-1] = -1
+    return numbers[categories.ranks], categories.table[ranks_used[:-1]]

@@ -8,16 +8,14 @@ hash and the equality of a class can be somebody's code.
 from __future__ import annotations
 
 import math
-import operator
 import struct
 import sys
-from array import array
-from itertools import repeat
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128
 
+from mlops_nb.fingerprint.object_chunks import QUIET_NAN, gaps_of, number_chunk, text_chunk
 from mlops_nb.fingerprint.scheme import ROWS, OpaqueValueError, as_text, schema_digest
 from mlops_nb.fingerprint.standard_values import RARE
 from mlops_nb.model import Fingerprint
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
     from mlops_nb.fingerprint.scheme import Pass
 
-_QUIET_NAN = struct.pack("<Q", 0x7FF8000000000000)
 _MEMO_SIZE = 50_000
 
 
@@ -79,10 +76,11 @@ class Encoder:
     """
 
     def __init__(self, tracker: Pass) -> None:
-        self._tracker = tracker
+        self.tracker = tracker
         self._depths: dict[int, int] = {}
         self._highest_loop = math.inf
         self._memo: dict[int, tuple[bytes, object]] = {}
+        self._rare: dict[int, tuple[type, Callable[[Encoder, Any], bytes]]] = {}
 
     def encode(self, value: object) -> bytes:
         """Encode any value; raises `OpaqueValueError` for one that is not known."""
@@ -90,60 +88,43 @@ class Encoder:
         scalar = _SCALARS.get(id(cls))
         if scalar is not None:
             encoded = scalar(value)
-            self._tracker.take(len(encoded))
+            self.tracker.take(len(encoded))
             return encoded
         container = _CONTAINERS.get(id(cls))
         if container is not None:
             return self._nested(value, container)
-        return self._rare(value, cls)
+        if id(cls) not in self._rare:
+            # The class is kept so that no other can get its id meanwhile.
+            self._rare[id(cls)] = (cls, _rare_encoder(cls))
+        return self._rare[id(cls)][1](self, value)
 
     def objects(self, values: list[object]) -> bytes:
         """Digest up to 65,536 objects of a list or an array."""
-        joined = _joined(values)
-        if joined is not None and _are_exactly(values, str):
-            return self._text_chunk(values, joined)  # type: ignore[arg-type]
-        return self._not_texts(values)
+        chunk = text_chunk(values, self.tracker) if values else None
+        return chunk or self._not_texts(values)
 
     def column(self, values: list[object]) -> tuple[str, bytes, int]:
         """Digest up to 65,536 objects of a column, where texts may be missing.
-
-        Missing is None, NaN, pandas' NA and NaT: the ways in which string columns store it.
 
         Returns
         -------
         tuple
             What they are (``utf8``, ``null``, ``object``), the digest, how many are missing.
         """
-        joined = _joined(values)
-        if joined is not None and _are_exactly(values, str):
-            return "utf8", self._text_chunk(values, joined), 0  # type: ignore[arg-type]
-        gaps = _gaps(values)
+        chunk = text_chunk(values, self.tracker) if values else None
+        if chunk is not None:
+            return "utf8", chunk, 0
+        gaps = gaps_of(values)
         nulls = sum(gaps)
-        if not values or not all(map(_is_text_or_gap, values, gaps)):
+        if nulls:
+            filled = ["" if gap else value for gap, value in zip(gaps, values, strict=True)]
+            chunk = text_chunk(filled, self.tracker, gaps)
+        if chunk is None:
             return "object", self._not_texts(values), nulls
-        filled: list[str] = ["" if gap else v for gap, v in zip(gaps, values, strict=True)]  # type: ignore[misc]
-        chunk = self._text_chunk(filled, "".join(filled), gaps)
         return "null" if nulls == len(values) else "utf8", chunk, nulls
 
-    def _text_chunk(
-        self, values: Sequence[str], joined: str, gaps: Sequence[bool] | None = None
-    ) -> bytes:
-        payload = joined.encode("utf-8", "surrogatepass")
-        self._tracker.take(len(payload) + 4 * len(values))
-        chunk = xxh3_128(b"-" if gaps is None else b"N" + _packed(gaps))
-        chunk.update(_text_lengths(values, is_ascii=len(payload) == len(joined)))
-        chunk.update(payload)
-        digest: bytes = chunk.digest()
-        return digest
-
     def _not_texts(self, values: list[object]) -> bytes:
-        for cls in _UNIFORM_TYPES:
-            if _are_exactly(values, cls):
-                uniform = _uniform_chunk(cls, values)
-                if uniform is not None:
-                    self._tracker.take(len(uniform))
-                    return xxh3_128(uniform).digest()
-        return self._any_objects(values)
+        return number_chunk(values, self.tracker) or self._any_objects(values)
 
     def _any_objects(self, values: Iterable[object]) -> bytes:
         chunk = xxh3_128(b"O")
@@ -162,7 +143,7 @@ class Encoder:
             return self._memo[key][0]
         own, outer_loop = len(self._depths), self._highest_loop
         self._depths[key], self._highest_loop = own, math.inf
-        self._tracker.take(16)
+        self.tracker.take(16)
         try:
             encoded = digest(self, value)
         finally:
@@ -180,39 +161,6 @@ class Encoder:
         # The value is kept so that nothing else can get its id meanwhile.
         self._memo[key] = (encoded, value)
 
-    def _rare(self, value: object, cls: type) -> bytes:
-        name = class_path(cls)
-        rare = RARE.get(name)
-        if rare is not None and attribute_of(name) is cls:
-            return rare(self, value)
-        if cls is type:
-            return _named_class(value)  # type: ignore[arg-type]
-        if _is_named_tuple(cls):
-            items: list[object] = list(tuple.__iter__(value))  # type: ignore[arg-type]
-            return self.composite(f"namedtuple {name}", items)
-        if type(cls) is not type:
-            return self._with_metaclass(value, cls, name)
-        if _is_dataclass(cls):
-            return self._nested(value, lambda encoder, one: encoder._state(name, one))  # noqa: SLF001
-        return self._foreign(value, cls)
-
-    def _with_metaclass(self, value: object, cls: type, name: str) -> bytes:
-        from enum import EnumMeta
-
-        if type(cls) is not EnumMeta:
-            return self._foreign(value, cls)
-        members: dict[str, object] = type.__getattribute__(cls, "_member_map_")
-        found = [member for member, one in members.items() if one is value]
-        if not found:
-            raise OpaqueValueError
-        content = object.__getattribute__(value, "_value_")
-        return self.composite(f"enum {name}", [found[0], content])
-
-    def _foreign(self, value: object, cls: type) -> bytes:
-        from mlops_nb.fingerprint import encode_foreign
-
-        return encode_foreign(value, cls, self._tracker)
-
     def composite(self, tag: str, parts: list[object]) -> bytes:
         """Encode something by its kind and its parts."""
         return _tagged(b"x", tag.encode() + b"\0" + self._sequence(b"[", parts))
@@ -220,12 +168,6 @@ class Encoder:
     def container(self, value: object, encode: Callable[[], bytes]) -> bytes:
         """Encode something that may contain itself."""
         return self._nested(value, lambda _, __: encode())
-
-    def _state(self, name: str, value: object) -> bytes:
-        attributes = object.__getattribute__(value, "__dict__")
-        if type(attributes) is not dict:
-            raise OpaqueValueError
-        return self.composite(f"dataclass {name}", [attributes])
 
     def _sequence(self, tag: bytes, values: list[object]) -> bytes:
         hasher = xxh3_128(tag + struct.pack("<Q", len(values)))
@@ -266,7 +208,7 @@ def _integer(value: Any) -> bytes:
 
 
 def _real(value: Any) -> bytes:
-    return b"d" + (struct.pack("<d", value) if value == value else _QUIET_NAN)  # noqa: PLR0124
+    return b"d" + (struct.pack("<d", value) if value == value else QUIET_NAN)  # noqa: PLR0124
 
 
 def _complex(value: Any) -> bytes:
@@ -299,71 +241,53 @@ _CONTAINERS: dict[int, Callable[[Encoder, Any], bytes]] = {
     id(frozenset): _members(b"U"),
 }
 
-_UNIFORM_TYPES = (int, float, bool)
+
+def _rare_encoder(cls: type) -> Callable[[Encoder, Any], bytes]:
+    """Find how to encode values of a class that is neither a scalar nor a usual container."""
+    name = class_path(cls)
+    rare = RARE.get(name)
+    if rare is not None and attribute_of(name) is cls:
+        return rare
+    if cls is type:
+        return lambda _, value: _named_class(value)
+    if _is_named_tuple(cls):
+        return _named_tuple(name)
+    if _is_dataclass(cls):
+        return _dataclass(name)
+    if type(cls) is not type and type(cls) is attribute_of("enum.EnumType"):
+        return _enumerated(cls, name)
+    from mlops_nb.fingerprint import foreign_encoder
+
+    return foreign_encoder(cls)
 
 
-def _joined(values: list[object]) -> str | None:
-    try:
-        # join looks at the type from inside, so this is safe for objects of any class.
-        return "".join(values) if values else None  # type: ignore[arg-type]
-    except TypeError:
-        return None
+def _named_tuple(name: str) -> Callable[[Encoder, Any], bytes]:
+    return lambda encoder, value: encoder.composite(
+        f"namedtuple {name}", list(tuple.__iter__(value))
+    )
 
 
-def _are_exactly(values: list[object], cls: type) -> bool:
-    """Tell whether all values are of one class; identity, as equality of classes can be theirs."""
-    return bool(values) and all(map(operator.is_, map(type, values), repeat(cls)))
+def _dataclass(name: str) -> Callable[[Encoder, Any], bytes]:
+    def attributes(encoder: Encoder, value: object) -> bytes:
+        found = object.__getattribute__(value, "__dict__")
+        if type(found) is not dict:
+            raise OpaqueValueError
+        return encoder.composite(f"dataclass {name}", [found])
+
+    return lambda encoder, value: encoder.container(value, lambda: attributes(encoder, value))
 
 
-def _gaps(values: list[object]) -> list[bool]:
-    missing = _missing_singletons()
-    return [
-        id(value) in missing or (type(value) is float and value != value)  # noqa: PLR0124
-        for value in values
-    ]
+def _enumerated(cls: type, name: str) -> Callable[[Encoder, Any], bytes]:
+    members: dict[str, object] = type.__getattribute__(cls, "_member_map_")
+    names = {id(member): one for one, member in members.items()}
 
+    def encode(encoder: Encoder, value: object) -> bytes:
+        if id(value) not in names:
+            raise OpaqueValueError
+        content = object.__getattribute__(value, "_value_")
+        return encoder.composite(f"enum {name}", [names[id(value)], content])
 
-def _missing_singletons() -> set[int]:
-    pandas = sys.modules.get("pandas")
-    return {id(None)} | ({id(pandas.NA), id(pandas.NaT)} if pandas else set())
-
-
-def _is_text_or_gap(value: object, is_gap: bool) -> bool:
-    return is_gap or type(value) is str
-
-
-def _uniform_chunk(cls: type, values: list[Any]) -> bytes | None:
-    """Encode numbers of one type in 8 bytes each; None where an integer needs more."""
-    if cls is bool:
-        return b"B" + bytes(values)
-    if cls is int:
-        try:
-            numbers = array("q", values)
-        except OverflowError:
-            return None
-        return b"I" + _little_endian(numbers)
-    if any(map(math.isnan, values)):
-        values = [value if value == value else math.nan for value in values]  # noqa: PLR0124
-        return b"F" + b"".join(map(_real, values))
-    return b"F" + _little_endian(array("d", values))
-
-
-def _text_lengths(values: Sequence[str], *, is_ascii: bool) -> bytes:
-    if is_ascii:
-        return _little_endian(array("I", map(len, values)))
-    return _little_endian(array("I", [len(v.encode("utf-8", "surrogatepass")) for v in values]))
-
-
-def _little_endian(numbers: array[Any]) -> bytes:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _packed(flags: Sequence[bool]) -> bytes:
-    """Pack flags in bits, the first one lowest."""
-    bits = int("".join("1" if flag else "0" for flag in reversed(flags)), 2) if flags else 0
-    return bits.to_bytes((len(flags) + 7) // 8, "little")
+    return encode
 
 
 def attribute_of(name: str) -> object:

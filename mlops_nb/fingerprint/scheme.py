@@ -6,9 +6,9 @@ bandwidth; it is no protection against somebody who wants two values to collide.
 
 - A column is split in chunks of 65,536 rows, wherever its memory happens to be split.
 - ``chunk = H(form, payload)``; the form is one byte:
-  ``-`` values of fixed width, little-endian, or texts (lengths as uint32, then UTF-8);
-  ``N`` the same with missing values: first the mask (1 is missing, lowest bit first), then the
-  values with zeros (texts: length 0) in the missing places;
+  ``-`` values of fixed width, little-endian, or texts (lengths in UTF-8 as uint32, then the
+  digest of all bytes); ``N`` the same with missing values: first the mask (1 is missing, lowest
+  bit first), then the values with zeros (texts: length 0) in the missing places;
   ``D`` codes (int32, -1 missing) into the used categories in order of their digests, then those;
   ``L`` lists (mask, lengths, digest of all items); ``S`` structs (mask, digest of each field);
   ``R`` sparse (positions, values); ``I F B`` Python integers, floats, booleans of one type;

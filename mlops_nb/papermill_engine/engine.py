@@ -149,6 +149,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
         self.batch = batch
         self.run: dict[str, Any] | None = None
         self._work: asyncio.Future[None] | None = None
+        self._is_stopping = False
 
     def execute(self, **kwargs: Any) -> Any:
         """Start a kernel, run the cells, stop the kernel.
@@ -181,6 +182,8 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
     async def _execute_all(self) -> None:
         self._work = asyncio.ensure_future(self._start_and_run())
         await self._work
+        if self._is_stopping:
+            return
         error = self.batch.error_in(self.nb)
         await self._end("failed" if error else "finished", error)
 
@@ -283,6 +286,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
 
     async def _wind_down(self) -> None:
         """Interrupt the running cell, take its last outputs, end the run as interrupted."""
+        self._is_stopping = True
         await self._interrupt()
         if self._work is not None and not self._work.done():
             await asyncio.wait([self._work], timeout=INTERRUPT_TIMEOUT_S)

@@ -40,6 +40,7 @@ from mlops_nb.store.locate import locate
 from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
 from mlops_nb.tracking import Evidence, Tracker
+from mlops_nb.tracking.tracker import is_only_looking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -319,6 +320,8 @@ class Session:
         if live.event.is_inferred:
             return
         if live.parent is None:
+            with guard("models"):
+                self.evidence.name_models(self.namespace, live.names.binds)
             self._close_cell_runs(live, event)
             with guard("parameters"):
                 self._read_parameters(live)
@@ -356,7 +359,9 @@ class Session:
                 self.spool.append(RunExecuted(run.id, execution, "setup"))
         run.setup = list(dict.fromkeys([*run.setup, *setup]))
         needed = {*run.setup, *run.body}
-        executions = [e for e in self.executions if e.id in needed]
+        executions = [
+            e for e in self.executions if e.id in needed and not is_only_looking(e.source)
+        ]
         run.code_digests = tuple(execution.code_digest for execution in executions)
         verdict = lineage.verdict_of(executions, self.order)
         for each in (run, *run.children):

@@ -82,7 +82,6 @@ class BatchCells:
         for number, cell in enumerate(self._waiting):
             if _is_it(live, cell):
                 del self._waiting[: number + 1]
-                live.cell_id = cell["id"]
                 live.event = replace(live.event, cell_id=cell["id"], cell_index=cell["index"])
                 self._tags = frozenset(cell.get("tags") or ())
                 return

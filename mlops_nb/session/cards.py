@@ -55,6 +55,7 @@ def show_cards(runs: Iterable[LiveRun], attempts: Attempts) -> None:
         number, before = attempts.of(run)
         # The bundle is made here, under the caller's guard: IPython's formatters would print a
         # fault of ours into the user's cell.
-        bundle = CardView(card_of(run, before, number))._repr_mimebundle_()  # noqa: SLF001  # IPython's own protocol
+        card = CardView(card_of(run, before, number))
+        bundle = card._repr_mimebundle_()
         transient = {"display_id": f"mlops-nb-{run.id}"}
         publish_display_data(bundle, OWN_METADATA, transient=transient)

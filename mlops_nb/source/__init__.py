@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import xxhash
 
 from mlops_nb.source.normal import normalised
-from mlops_nb.source.scopes import NameReader, Statement
+from mlops_nb.source.reader import NameReader
+from mlops_nb.source.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +91,7 @@ class CellNames:
 
 
 def transform(source: str, shell: _Shell | None = None) -> str:
-    """Turn IPython's syntax into Python, as IPython itself would.
+    r"""Turn IPython's syntax into Python, as IPython itself would.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def transform(source: str, shell: _Shell | None = None) -> str:
     >>> transform("x = 1")
     'x = 1'
     >>> transform("%matplotlib inline")
-    "get_ipython().run_line_magic('matplotlib', 'inline')\\n"
+    "get_ipython().run_line_magic('matplotlib', 'inline')\n"
     """
     if not _SPECIAL.intersection(source) and is_python(source):
         return source
@@ -156,7 +157,7 @@ def code_digest(source: str) -> str:
 
 
 def analyse(source: str) -> CellNames:
-    """Find the names a cell touches.
+    r"""Find the names a cell touches.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def analyse(source: str) -> CellNames:
 
     Examples
     --------
-    >>> names = analyse("total = price * 2\\nbasket.append(total)")
+    >>> names = analyse("total = price * 2\nbasket.append(total)")
     >>> names.reads, names.binds, names.mutates
     (('price', 'basket'), ('total',), ('basket',))
     """
@@ -228,7 +229,7 @@ _KEPT_SOURCES = 512
 
 def _parse(source: str) -> ast.Module | None:
     try:
-        return compile(
+        tree: ast.Module = compile(
             source,
             "<cell>",
             "exec",
@@ -237,6 +238,7 @@ def _parse(source: str) -> ast.Module | None:
         )
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
+    return tree
 
 
 def _parse_inner(source: str) -> ast.Module | None:

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 # These run their text as Python in the notebook's namespace; `timeit` and `memit` in a function.
 _RUNS_PYTHON = frozenset({"time", "prun", "capture", "mprun", "memit", "lprun", "timeit"})
 _BINDS_NOTHING = frozenset({"timeit", "memit"})
+_NO_NAMES = """
+! HTML SVG alias autoawait autoindent automagic bash bookmark cat cd clear code_wrap colors
+conda config cp dhist dirs doctest_mode env file gui hist history html javascript js latex  ldir
+less lf lk ll logoff logon logstart logstate logstop ls lsmagic lx mamba man markdown
+matplotlib micromamba mkdir more mv notebook page pdb pdef pdoc perl pfile pinfo pinfo2 pip
+popd pprint precision psearch psource pushd pwd quickref rehashx rm rmdir ruby save script
+set_env sh svg sx system tb unalias uv who who_ls whos writefile xmode autoreload aimport
+system getoutput mlops_board mlops_compare mlops_data mlops_diff mlops_doctor mlops_env
+mlops_lineage mlops_runs mlops_show mlops_track
+"""
 # These cannot bind a name of the notebook, other than the one after --out.
-_HARMLESS = frozenset(
-    "! HTML SVG alias autoawait autoindent automagic bash bookmark cat cd clear code_wrap colors "
-    "conda config cp dhist dirs doctest_mode env file gui hist history html javascript js latex "
-    "ldir less lf lk ll logoff logon logstart logstate logstop ls lsmagic lx mamba man markdown "
-    "matplotlib micromamba mkdir more mv notebook page pdb pdef pdoc perl pfile pinfo pinfo2 pip "
-    "popd pprint precision psearch psource pushd pwd quickref rehashx rm rmdir ruby save script "
-    "set_env sh svg sx system tb unalias uv who who_ls whos writefile xmode autoreload aimport "
-    "system getoutput mlops_board mlops_compare mlops_data mlops_diff mlops_doctor mlops_env "
-    "mlops_lineage mlops_runs mlops_show mlops_track".split()
-)
+_HARMLESS = frozenset(_NO_NAMES.split())
 _EXPANDED = re.compile(r"\{\s*([^\W\d]\w*)|\$([^\W\d]\w*)")
 _WORD = re.compile(r"(?<![\w.'\"])([^\W\d]\w*)(?!\w*\s*=[^=])")
 _OUT = re.compile(r"--(?:out|err|proc)[ =]([^\W\d]\w*)")

@@ -63,25 +63,57 @@ def _items(items: list[Any], *, is_body: bool) -> str:
     """Elements of a field: nodes, names, or None (a key of ``{**rest}``)."""
     if is_body:
         items = [item for item in items[:-1] if not _is_remark(item)] + items[-1:]
+        return _list(items)
     return ",".join([_write(i) if isinstance(i, ast.AST) else repr(i) for i in items])
 
 
-def _is_remark(node: ast.stmt) -> bool:
+def _is_remark(node: Any) -> bool:
     """Whether a statement is a string that nobody uses; the last one of a cell is its result."""
     return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+        node.__class__ is ast.Expr
+        and node.value.__class__ is ast.Constant
+        and node.value.value.__class__ is str
     )
 
 
 _BODIES = frozenset({"body", "orelse", "finalbody"})
+
+
+def _body(statements: list[ast.stmt]) -> str:
+    return _items(statements, is_body=True)
+
+
+def _comprehension(node: Any) -> str:
+    return f"({node.__class__.__name__} {_write(node.elt)},{_list(node.generators)})"
+
+
+def _generator(node: ast.comprehension) -> str:
+    target, iterable = _write(node.target), _write(node.iter)
+    return f"for({node.is_async},{target},{iterable},[{_list(node.ifs)}])"
+
+
+def _compare(node: ast.Compare) -> str:
+    operators = ",".join([operator.__class__.__name__ for operator in node.ops])
+    return f"Compare({_write(node.left)},{operators},{_list(node.comparators)})"
+
+
+def _slice(node: ast.Slice) -> str:
+    parts = [_write(p) if p is not None else "" for p in (node.lower, node.upper, node.step)]
+    return f"Slice({':'.join(parts)})"
+
+
+def _format(node: ast.FormattedValue) -> str:
+    how = _write(node.format_spec) if node.format_spec is not None else ""
+    return f"Format({_write(node.value)},{node.conversion},{how})"
+
+
 # The kinds that make up most of a cell, written without asking which fields they have.
 _WRITERS: dict[type, Callable[[Any], str]] = {
     ast.Name: lambda n: f"Name({n.id})",
     ast.Constant: lambda n: f"Constant({n.value!r})",
     ast.Attribute: lambda n: f"Attribute({_write(n.value)}.{n.attr})",
     ast.Subscript: lambda n: f"Subscript({_write(n.value)},{_write(n.slice)})",
+    ast.Slice: _slice,
     ast.Call: lambda n: f"Call({_write(n.func)},[{_list(n.args)}],[{_list(n.keywords)}])",
     ast.keyword: lambda n: f"keyword({n.arg},{_write(n.value)})",
     ast.Tuple: lambda n: f"Tuple({_list(n.elts)})",
@@ -89,4 +121,15 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     ast.Assign: lambda n: f"Assign([{_list(n.targets)}],{_write(n.value)})",
     ast.Expr: lambda n: f"Expr({_write(n.value)})",
     ast.BinOp: lambda n: f"({_write(n.left)}{n.op.__class__.__name__} {_write(n.right)})",
+    ast.Compare: _compare,
+    ast.ListComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.comprehension: _generator,
+    ast.JoinedStr: lambda n: f"Joined({_list(n.values)})",
+    ast.FormattedValue: _format,
+    ast.Module: lambda n: f"Module({_body(n.body)})",
+    ast.If: lambda n: f"If({_write(n.test)},[{_body(n.body)}],[{_body(n.orelse)}])",
+    ast.For: lambda n: (
+        f"For({_write(n.target)},{_write(n.iter)},[{_body(n.body)}],[{_body(n.orelse)}])"
+    ),
 }

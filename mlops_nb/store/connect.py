@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
@@ -82,7 +82,8 @@ def location_of(url: str) -> str:
         parts = make_url(url)
     except ArgumentError:
         return f"{url.partition('://')[0]}://…"
-    return parts.set(username=None, password=None, query={}).render_as_string()
+    bare = URL.create(parts.drivername, None, None, parts.host, parts.port, parts.database)
+    return bare.render_as_string()
 
 
 def is_on_network(folder: Path, mounts: str | None = None) -> bool:

@@ -9,31 +9,24 @@ what it left running is marked, and the spool removed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
-import shutil
 import signal
 import site
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors import StoreError, StoreTooNew, StoreUnwritable
+from mlops_nb.errors import StoreError, StoreTooNew
 from mlops_nb.model import ArtifactLogged, SessionChanged
 from mlops_nb.store.heads import write_group_heads
-from mlops_nb.store.homes import (
-    ABOUT_FILE,
-    DRAIN_LOCK,
-    fallback_root,
-    read_about,
-    state_folder,
-)
-from mlops_nb.store.owner import OWNER_FILE, OwnerState, is_gone, last_sign_ns, owner_state
+from mlops_nb.store.homes import state_folder
+from mlops_nb.store.owner import is_gone, last_sign_ns
 from mlops_nb.store.segments import HEADER_BYTES, SpoolPosition, SpoolReader
+from mlops_nb.store.spool_folders import SpoolFolders, find_spools, lock_file, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,39 +46,12 @@ _DRAINER_LOCK = "drainer.lock"
 _DRAINER_LOG = "drainer.log"
 _BUSY_PAUSE_S = 0.2
 _IDLE_PAUSE_S = 1.0
-_LOCK_PAUSE_S = 0.01
 # How long a child goes on when its kernel is gone and the store still cannot be written.
 _PATIENCE_S = 600.0
+_TROUBLE_PAUSE_S = 5.0
+_KEEP_SUSPECTED_S = 7 * 24 * 3600.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SpoolFolders:
-    """The folders of one spool: beside the store, and in the user's state folder.
-
-    Attributes
-    ----------
-    id, session
-        Of the spool and of the session that writes it; empty for a folder that is half made or
-        half removed.
-    candidates
-        Where its segments can be, in the order in which they are locked.
-    """
-
-    id: str
-    session: str
-    candidates: tuple[Path, ...]
-
-    @property
-    def folders(self) -> list[Path]:
-        """Those that exist."""
-        return [folder for folder in self.candidates if folder.is_dir()]
-
-    def state(self) -> OwnerState:
-        """Judge the owner: alive if any folder says so."""
-        states = {owner_state(folder) for folder in self.folders}
-        return next((s for s in ("alive", "elsewhere") if s in states), "dead")
 
 
 def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = None) -> int:
@@ -112,41 +78,13 @@ def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = Non
     spools = find_spools(store.folder / "spool", state_dir or state_folder())
     try:
         for spool in spools:
-            with _locked(spool, deadline) as is_ours:
+            with locked(spool, deadline) as is_ours:
                 count += take_in(store, spool) if is_ours else 0
         _mark_orphans(store, {spool.session for spool in spools})
-    except (StoreUnwritable, OSError) as trouble:
+    except OSError as trouble:
+        # `StoreUnwritable` is one. What is in the store can still be read.
         _log.info("%s", trouble)
     return count
-
-
-def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
-    """Find all spools of a store.
-
-    Parameters
-    ----------
-    root
-        The store's spool folder.
-    state_dir
-        The user's state folder.
-    """
-    fallback = fallback_root(root, state_dir)
-    found: dict[str, SpoolFolders] = {}
-    for folder in (*_subfolders(root), *_subfolders(fallback)):
-        about = read_about(folder)
-        name = about.get("spool", "")
-        candidates = (
-            (folder,)
-            if not name or folder.parent == fallback
-            else (
-                folder,
-                fallback / name,
-            )
-        )
-        found.setdefault(
-            name or str(folder), SpoolFolders(name, about.get("session", ""), candidates)
-        )
-    return list(found.values())
 
 
 def take_in(store: Store, spool: SpoolFolders) -> int:
@@ -158,10 +96,10 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
         Number of events taken in.
     """
     # Judged before reading: of a dead owner nothing can follow what is read after this line.
-    state = spool.state()
+    verdict = spool.judge()
     if not spool.id:
-        if state == "dead":
-            _remove(spool)
+        if verdict in {"dead", "expired"}:
+            spool.remove_remains()
         return 0
     committed = _committed(store, spool.id)
     reader = SpoolReader(spool.id, spool.folders)
@@ -173,8 +111,11 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
         committed = batch[-1][0]
         count += len(batch)
         last_ns = max(last_ns, *(getattr(event, "at_ns", 0) for _, event in batch))
-    if state == "dead":
+    last_ns = max(last_ns, *(last_sign_ns(folder) for folder in spool.folders), 0)
+    if verdict == "dead":
         _conclude(store, spool, reader, committed, last_ns)
+    elif verdict == "expired":
+        _suspect(store, spool, last_ns)
     else:
         _remove_segments(store, reader)
     return count
@@ -260,10 +201,9 @@ def _conclude(
     spool: SpoolFolders,
     reader: SpoolReader,
     committed: SpoolPosition | None,
-    last_ns: int,
+    at_ns: int,
 ) -> None:
     """Mark what a dead owner left running, report what it lost, and remove its spool."""
-    at_ns = max(last_ns, *(last_sign_ns(folder) for folder in spool.folders), 0)
     beyond = SpoolPosition(spool.id, max(reader.segments, default=-1) + 1, HEADER_BYTES)
     losses = _losses(reader)
     if losses and (committed is None or committed.segment < beyond.segment):
@@ -272,7 +212,18 @@ def _conclude(
         store.apply([changed], spool_position=beyond, after=_pair(committed))
     store.mark_lost(spool.session, at_ns)
     store.make_durable()
-    _remove(spool)
+    spool.remove()
+
+
+def _suspect(store: Store, spool: SpoolFolders, at_ns: int) -> None:
+    """Mark what an owner elsewhere left running, which gave no sign for longer than its lease.
+
+    Its machine may only be asleep, so the spool is kept for a while.
+    """
+    store.mark_lost(spool.session, at_ns)
+    if time.time_ns() - at_ns > _KEEP_SUSPECTED_S * 1e9:
+        store.make_durable()
+        spool.remove()
 
 
 def _losses(reader: SpoolReader) -> dict[str, int]:
@@ -280,74 +231,6 @@ def _losses(reader: SpoolReader) -> dict[str, int]:
     torn = {(tail.path, tail.offset): tail.size_bytes for tail in reader.torn}
     counts = {"records_lost": reader.unwritten(), "torn_bytes": sum(torn.values())}
     return {name: count for name, count in counts.items() if count}
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def _subfolders(root: Path) -> list[Path]:
-    try:
-        return sorted(path for path in root.iterdir() if path.is_dir())
-    except OSError:
-        return []
-
-
-@contextlib.contextmanager
-def _locked(spool: SpoolFolders, deadline: float) -> Iterator[bool]:
-    """Hold the locks of all folders of a spool, in one order; False if that took too long."""
-    with contextlib.ExitStack() as stack:
-        # Not `folders`: the second one may be made while the first is waited for.
-        for folder in spool.candidates:
-            if not folder.is_dir():
-                continue
-            descriptor = _lock_file(folder / DRAIN_LOCK, deadline)
-            if descriptor is None:
-                yield False
-                return
-            stack.callback(_unlock, descriptor)
-        yield bool(spool.folders)
-
-
-def _lock_file(path: Path, deadline: float) -> int | None:
-    """Lock a file; None when it stays locked, went away, or may not be opened."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError:
-            return None
-    while not _try_lock(descriptor):
-        if time.monotonic() > deadline:
-            os.close(descriptor)
-            return None
-        time.sleep(_LOCK_PAUSE_S)
-    # The one who had it may have removed the spool, and this file with it.
-    if not _is_still(path, descriptor):
-        _unlock(descriptor)
-        return None
-    return descriptor
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _unlock(descriptor: int) -> None:
-    # Unlocked by name, not by closing: a process forked meanwhile has the descriptor too.
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except OSError:
-        return False
 
 
 def _remove_segments(store: Store, reader: SpoolReader) -> None:
@@ -365,21 +248,6 @@ def _remove_staged(events: Sequence[Event]) -> None:
         if isinstance(event, ArtifactLogged) and event.staged:
             with contextlib.suppress(OSError):
                 Path(event.staged).unlink()
-
-
-def _remove(spool: SpoolFolders) -> None:
-    """Remove a spool; what tells readers about it goes last, so that they can finish this."""
-    last = (ABOUT_FILE, OWNER_FILE, DRAIN_LOCK)
-    for folder in spool.folders:
-        with contextlib.suppress(OSError):
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif path.name not in last:
-                    path.unlink(missing_ok=True)
-            for name in last:
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
 
 
 # --- the child process ------------------------------------------------------------------------
@@ -444,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spool = _find_spool(Path(root), Path(state_dir), spool_id)
     if spool is None:
         return 0
-    lock = _lock_file(spool.folders[0] / _DRAINER_LOCK, time.monotonic())
+    lock = lock_file(spool.folders[0] / _DRAINER_LOCK, time.monotonic())
     if lock is None:
         return 0
     return _Drainer(spool, location, notebook or None).run()
@@ -467,7 +335,7 @@ class _Drainer:
         """Drain until the owner is gone, and a while longer if the store cannot be written."""
         pause_s, patience_s = _BUSY_PAUSE_S, _PATIENCE_S
         while self._is_there() and patience_s > 0:
-            is_over = self._spool.state() == "dead"
+            is_over = self._spool.judge() == "dead"
             try:
                 count = self._turn(is_over=is_over)
             except StoreTooNew as error:
@@ -476,8 +344,9 @@ class _Drainer:
             except (StoreError, OSError) as error:
                 _log.warning("%s", error)
                 self._close()
-                count = 0
-            pause_s = _BUSY_PAUSE_S if count else min(pause_s * 1.5, _IDLE_PAUSE_S)
+                pause_s = _TROUBLE_PAUSE_S
+            else:
+                pause_s = _BUSY_PAUSE_S if count else min(pause_s * 1.5, _IDLE_PAUSE_S)
             patience_s -= pause_s if is_over else 0.0
             if self._is_there():
                 time.sleep(pause_s)
@@ -489,7 +358,7 @@ class _Drainer:
         reader = SpoolReader(self._spool.id, self._spool.folders)
         if not is_over and not reader.has_more(self._position):
             return 0
-        with _locked(self._spool, time.monotonic() + _IDLE_PAUSE_S) as is_ours:
+        with locked(self._spool, time.monotonic() + _IDLE_PAUSE_S) as is_ours:
             count = take_in(store, self._spool) if is_ours else 0
         self._position = _committed(store, self._spool.id) or self._position
         return count
@@ -498,10 +367,10 @@ class _Drainer:
         from mlops_nb.store.database import Store
 
         self._store = Store.open(self._location, create=True)
-        runs = self._store.latest_of_groups(limit=HEADS)
+        runs = self._store.latest_of_groups(limit=4 * HEADS)
         runs.sort(key=lambda run: run.notebook != self._notebook)
         with contextlib.suppress(OSError):
-            write_group_heads(self._spool.folders[0], runs)
+            write_group_heads(self._spool.folders[0], runs[:HEADS])
         return self._store
 
     def _close(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OwnerState: TypeAlias = Literal["alive", "dead", "elsewhere"]
+Verdict: TypeAlias = Literal["alive", "dead", "elsewhere", "expired"]
 
 OWNER_FILE = "owner"
 LEASE_S = 60.0
@@ -89,7 +90,7 @@ def identity() -> dict[str, Any]:
     """Tell this process from all others: boot, process namespace, process id, start time."""
     pid = os.getpid()
     return {
-        "host": os.uname().nodename,
+        "host": _host(),
         "boot": _boot_id(),
         "namespace": _namespace(),
         "pid": pid,
@@ -106,23 +107,29 @@ def owner_state(folder: Path) -> OwnerState:
         ``alive``; ``dead``: it ended, or it closed the spool; ``elsewhere``: it cannot be judged
         from here (another machine or container) and its lease has not run out.
     """
+    verdict = judge_owner(folder)
+    return "dead" if verdict == "expired" else verdict
+
+
+def judge_owner(folder: Path) -> Verdict:
+    """Judge as `owner_state` does, and tell apart who only gave no sign for too long: expired."""
     path = folder / OWNER_FILE
     try:
         status = path.stat()
     except OSError:
         # Made a moment ago and not marked yet, or half removed.
-        return "dead" if _age_s(folder) > LEASE_S else "elsewhere"
+        return _by_lease(folder)
     if (status.st_dev, status.st_ino) in _held:
         return "alive"
     content, is_locked = _look(path)
     if is_locked:
         return "alive"
-    if content.get("closed"):
+    if content.get("closed") or is_gone(content):
         return "dead"
     if (content.get("boot"), content.get("namespace")) == (_boot_id(), _namespace()):
         # Without the lock it may live: any copy of the folder made inside the owner drops it.
         return "alive" if _is_running(content) else "dead"
-    return "dead" if time.time() - status.st_mtime > LEASE_S else "elsewhere"
+    return _by_lease(path)
 
 
 def is_gone(owner: Mapping[str, Any]) -> bool:
@@ -208,6 +215,15 @@ def _boot_id() -> str:
         return os.uname().nodename
 
 
+def _host() -> str:
+    """Name this machine; copies of one virtual machine often share their name alone."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="utf-8").strip()
+    except OSError:
+        machine = ""
+    return f"{os.uname().nodename} {machine}"
+
+
 def _namespace() -> str:
     try:
         return str(Path("/proc/self/ns/pid").readlink())
@@ -215,8 +231,9 @@ def _namespace() -> str:
         return ""
 
 
-def _age_s(folder: Path) -> float:
+def _by_lease(path: Path) -> Verdict:
     try:
-        return time.time() - folder.stat().st_mtime
+        age_s = time.time() - path.stat().st_mtime
     except OSError:
-        return 0.0
+        return "elsewhere"
+    return "expired" if age_s > LEASE_S else "elsewhere"

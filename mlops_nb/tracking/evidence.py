@@ -50,6 +50,7 @@ class Evidence:
         self.provenance = Provenance()
         self._fits_in_cell: tuple[str | None, list[FitGeneration]] = (None, [])
         self._predicted: tuple[str | None, list[FitGeneration]] = (None, [])
+        self._models: list[tuple[FitGeneration, ModelFitted]] = []
         self._keys_in_cell: tuple[str | None, dict[tuple[str, str], list[object]]] = (None, {})
 
     # --- fits ---------------------------------------------------------------------------------
@@ -181,7 +182,27 @@ class Evidence:
             duration_s=duration_s,
             execution=self.tracker.execution,
         )
-        self.tracker.sink.append(event)
+        if self.tracker.execution is None:
+            self.tracker.sink.append(event)
+        else:
+            self._models.append((generation, event))
+
+    def name_models(self, namespace: Mapping[str, object], names: Iterable[str]) -> None:
+        """Write the models of the cell that has just run, by the variables that hold them now.
+
+        ``model = Forest().fit(X, y)`` binds its name after the fit, so this waits for the end.
+        """
+        models, self._models = self._models, []
+        if not models:
+            return
+        held = {
+            generation.id: name
+            for name in names
+            if (generation := self.provenance.generation_of(namespace.get(name))) is not None
+        }
+        for generation, event in models:
+            name = held.get(generation.id, event.name)
+            self.tracker.sink.append(replace(event, run=generation.run.id, name=name))
 
     def fit_failed(self, generation: FitGeneration, error: BaseException) -> None:
         """A fit raised; its run fails when it ends, unless a later fit of it succeeds."""
@@ -227,13 +248,17 @@ class Evidence:
                 self.provenance.add_prediction(
                     result, generation, on_training_data=on_training_data
                 )
-            for item in data:
-                if item.fingerprint.digest not in generation.train_digests:
-                    run, fingerprint = generation.run, item.fingerprint
-                    self.tracker.put_data(
-                        run, item.name, item.role, fingerprint, fit=generation.id
-                    )
+            self.data_seen(generation, data)
             self.tracker.add_to_body(generation.run, self.tracker.execution)
+
+    def data_seen(self, generation: FitGeneration, data: Sequence[DataSeen]) -> None:
+        """Write what a fit was used on, but for the data it was trained on."""
+        for item in data:
+            digest, run = item.fingerprint.digest, generation.run
+            if generation.row is None and digest not in generation.train_digests:
+                self.tracker.put_data(
+                    run, item.name, item.role, item.fingerprint, fit=generation.id
+                )
 
     def _predicted_now(self) -> list[FitGeneration]:
         execution = self.tracker.execution

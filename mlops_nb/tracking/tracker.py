@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.model import (
         ExecutionEnded,
+        ExecutionStarted,
         Json,
         RunKind,
         RunStatus,
@@ -58,6 +59,10 @@ class Cell(Protocol):
     @property
     def parent(self) -> Cell | None:
         """The execution this one runs inside of."""
+
+    @property
+    def event(self) -> ExecutionStarted:
+        """What was told when it began."""
 
     @property
     def names(self) -> CellNames:
@@ -267,6 +272,8 @@ class Tracker(Writer):
             last = run.ended_ns if run.is_automatic and run.execution != self.execution else None
             run.ended_ns = at_ns or last or time.time_ns()
             changes: dict[str, Json] = {"status": run.status, "ended_at_ns": run.ended_ns}
+            if run.kind == "child":
+                changes["busy_s"] = (run.ended_ns - run.started_ns) / 1e9
             if run.failure:
                 changes["error"] = dict(run.failure)
             if run.fit_rows:
@@ -339,7 +346,8 @@ class Tracker(Writer):
             if self._cells:
                 return []
             for run in self._running():
-                self._count_cell(run, cell, event)
+                if run.id in self.changed or not is_only_looking(cell.event.source):
+                    self._count_cell(run, cell, event)
             changed = [run for run in self.changed.values() if run.parent is None]
             self.changed = {}
             return changed
@@ -507,3 +515,18 @@ def _shape_digest(cell: Cell) -> str:
 
     names = {*cell.names.binds, *cell.names.calls}
     return xxhash.xxh3_64_hexdigest(",".join(sorted(names)).encode()) if names else ""
+
+
+def is_only_looking(source: str) -> bool:
+    """Whether a cell holds nothing but our own magics, which change nothing of the user's.
+
+    Examples
+    --------
+    >>> is_only_looking("%mlops_compare --all")
+    True
+    >>> is_only_looking("x = 1")
+    False
+    """
+    lines = [line.strip() for line in source.splitlines()]
+    code = [line for line in lines if line and not line.startswith("#")]
+    return all(line.startswith(("%mlops_", "%load_ext mlops_nb")) for line in code)

@@ -48,7 +48,7 @@ def encode_value(value: object) -> Encoded:
         return Encoded(metric=number)
     if _is_figure(value):
         return Encoded(artifact=("figure", "image/png", figure_png(value)))
-    if type(value).__module__.startswith(("pandas.", "polars.")) and hasattr(value, "columns"):
+    if _root(value) in {"pandas", "polars"} and hasattr(value, "columns"):
         return Encoded(artifact=("table", "application/json", encode_table(value)))
     return Encoded(param=as_json(value))
 
@@ -99,7 +99,11 @@ def _short_name(value: object) -> str:
 
 
 def _is_figure(value: object) -> bool:
-    return type(value).__module__.startswith("matplotlib.") and hasattr(value, "savefig")
+    return _root(value) == "matplotlib" and hasattr(value, "savefig")
+
+
+def _root(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
 
 
 def figure_png(figure: object = None) -> bytes:

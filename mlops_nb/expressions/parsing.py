@@ -1,54 +1,34 @@
-"""The language in which runs are asked for: closed, and never evaluated as code.
-
-``params.lr > 0.01 and (tags.stage = 'prod' or name like 'rf%') order by metrics.auc limit 20``
-
-One tree, two readers: `store.queries` makes bound SQL of it, `matches` evaluates it on a record,
-and both give the same answer. The logic has two values: a comparison with something that is not
-there (or is NaN) is false, so ``not metrics.auc > 0.9`` also finds the runs without an ``auc``.
-"""
+"""Text into a tree, by lark; what is wrong is said with its place."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import json
-import math
 import re
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mlops_nb.errors import BadQuery
+from mlops_nb.expressions.tree import (
+    NUMBER_FIELDS,
+    TEXT_FIELDS,
+    TIME_FIELDS,
+    Both,
+    Compare,
+    Either,
+    Field,
+    Not,
+    Order,
+    Query,
+)
+from mlops_nb.expressions.values import nanoseconds
 from mlops_nb.model import RunKind, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from mlops_nb.model import Run
+    from mlops_nb.expressions.tree import Condition, Space, Value
 
-Space: TypeAlias = Literal["run", "params", "metrics", "tags"]
-Operator: TypeAlias = Literal[
-    "=", "!=", "<", "<=", ">", ">=", "like", "not like", "in", "not in", "is null", "is not null"
-]
-Literal_: TypeAlias = float | int | str
-"""A value in a query: a number, text, or a time in nanoseconds."""
-
-TEXT_FIELDS = frozenset(
-    {
-        "id",
-        "name",
-        "status",
-        "kind",
-        "experiment",
-        "group",
-        "notebook",
-        "parent",
-        "session",
-        "environment",
-    }
-)
-NUMBER_FIELDS = frozenset({"attempt", "child", "duration_s", "busy_s"})
-TIME_FIELDS = frozenset({"started_at", "ended_at"})
 _FIELDS = (*sorted(TEXT_FIELDS), *sorted(NUMBER_FIELDS), *sorted(TIME_FIELDS))
 _SPACES: Mapping[str, Space] = {
     "params": "params",
@@ -64,267 +44,6 @@ LONGEST = 10_000
 _DEEPEST = 50
 _MOST_COMPARISONS = 200  # far below the depth that databases allow
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What is compared: a field of a run, or one of its parameters, metrics or tags."""
-
-    space: Space
-    name: str
-
-    def __str__(self) -> str:
-        return self.name if self.space == "run" else f"{self.space}.{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """One comparison; `values` has as many values as the operator takes."""
-
-    field: Field
-    operator: Operator
-    values: tuple[Literal_, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    """All of some conditions."""
-
-    items: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """At least one of some conditions."""
-
-    items: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The opposite of a condition."""
-
-    item: Condition
-
-
-Condition: TypeAlias = Compare | Both | Either | Not
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One thing to sort by; what does not have it comes last."""
-
-    field: Field
-    is_descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query that was understood."""
-
-    text: str = ""
-    where: Condition | None = None
-    order_by: tuple[Order, ...] = ()
-    limit: int | None = None
-
-
-def parse_query(text: str, *, order_by: str | None = None) -> Query:
-    """Understand a query.
-
-    Parameters
-    ----------
-    text
-        Empty for all runs.
-    order_by
-        What to sort by, given apart from the query; wins over it.
-
-    Raises
-    ------
-    BadQuery
-        With the position of the character that does not fit.
-
-    Examples
-    --------
-    >>> parse_query("metrics.auc >= 0.9 order by started_at limit 3").limit
-    3
-    """
-    query = _parsed(text) if text.strip() else Query(text)
-    if order_by is None:
-        return query
-    return Query(query.text, query.where, _Builder(order_by).ordering(), query.limit)
-
-
-@functools.lru_cache(maxsize=128)
-def _parsed(text: str) -> Query:
-    return _Builder(text).query()
-
-
-# --- metrics and values -----------------------------------------------------------------------
-
-_LOWER_IS_BETTER = frozenset(
-    {
-        "error",
-        "errors",
-        "loss",
-        "losses",
-        "mse",
-        "mae",
-        "rmse",
-        "rmsle",
-        "msle",
-        "mape",
-        "smape",
-        "medae",
-        "deviance",
-        "pinball",
-        "brier",
-        "hamming",
-        "perplexity",
-        "wer",
-        "cer",
-        "fpr",
-        "fnr",
-        "misclassification",
-        "logloss",
-        "inertia",
-        "divergence",
-        "distance",
-        "duration",
-        "latency",
-        "seconds",
-    }
-)
-
-
-def is_lower_better(metric: str) -> bool:
-    """Say whether a lower value of a metric is the better one, by the words of its name.
-
-    A negated one (``neg_log_loss``) is a score: higher is better.
-
-    Examples
-    --------
-    >>> [is_lower_better(name) for name in ("accuracy", "val.log_loss", "neg_log_loss")]
-    [False, True, False]
-    """
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", metric)
-    words = [word for word in re.split(r"[^a-z]+", spaced.lower()) if word]
-    if "neg" in words or "negative" in words:
-        return False
-    return not _LOWER_IS_BETTER.isdisjoint(words)
-
-
-def comparable(value: object) -> float | str | None:
-    """Give a value as a query compares it: a number, text, or nothing.
-
-    Examples
-    --------
-    >>> comparable(3), comparable(True), comparable([1, "a"]), comparable(float("nan"))
-    (3.0, 'true', '[1,"a"]', None)
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf if value > 0 else -math.inf
-        return None if math.isnan(number) else number
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"), default=str)
-
-
-# --- on records -------------------------------------------------------------------------------
-
-
-def matches(query: Query | Condition | None, run: Run) -> bool:
-    """Say whether a run is one that a query finds, whatever its order and limit.
-
-    Examples
-    --------
-    >>> from mlops_nb.model import Metric, Run, as_datetime
-    >>> run = Run("7f3a", "rf", "finished", "cell", as_datetime(0), metrics={"auc": Metric(0.9)})
-    >>> matches(parse_query("name like 'r%' and not metrics.auc > 0.9"), run)
-    True
-    """
-    match query:
-        case None:
-            return True
-        case Query():
-            return matches(query.where, run)
-        case Both():
-            return all(matches(item, run) for item in query.items)
-        case Either():
-            return any(matches(item, run) for item in query.items)
-        case Not():
-            return not matches(query.item, run)
-        case Compare():
-            return _holds(query.operator, _value(query.field, run), query.values)
-
-
-def _value(field: Field, run: Run) -> float | int | str | None:
-    match field.space:
-        case "params":
-            return comparable(run.params[field.name].value) if field.name in run.params else None
-        case "metrics":
-            return comparable(run.metrics[field.name].value) if field.name in run.metrics else None
-        case "tags":
-            return run.tags.get(field.name)
-        case "run":
-            value: object = getattr(run, field.name)
-            if isinstance(value, datetime):
-                return _nanoseconds(value)
-            return None if value == "" else value  # type: ignore[return-value]
-
-
-def _holds(operator: Operator, value: float | str | None, literals: tuple[Literal_, ...]) -> bool:
-    if operator == "is null" or value is None:
-        return operator == "is null" and value is None
-    match operator:
-        case "is not null":
-            return True
-        case "=" | "in":
-            return value in literals
-        case "!=" | "not in":
-            return value not in literals
-        case "like" | "not like":
-            is_like = isinstance(value, str) and _like(str(literals[0])).fullmatch(_folded(value))
-            return bool(is_like) == (operator == "like")
-        case _:
-            (literal,) = literals
-            if isinstance(value, str) != isinstance(literal, str):
-                return False
-            return _ORDERINGS[operator](value, literal)
-
-
-_ORDERINGS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
-@functools.lru_cache(maxsize=128)
-def _like(pattern: str) -> re.Pattern[str]:
-    """Turn a LIKE pattern into a regular expression: % is any text, _ any character."""
-    parts = re.findall(r"\\.|.", _folded(pattern), flags=re.DOTALL)
-    wild = {"%": ".*", "_": "."}
-    text = "".join(wild.get(part) or re.escape(part[-1]) for part in parts)
-    return re.compile(text, flags=re.DOTALL)
-
-
-def _folded(text: str) -> str:
-    """Fold case as databases do for LIKE: of ASCII letters."""
-    return re.sub("[A-Z]+", lambda found: found[0].lower(), text)
-
-
-def _nanoseconds(time: datetime) -> int:
-    """Turn an aware datetime into nanoseconds since the epoch, exactly."""
-    since = time - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
-
-
-# --- parsing ----------------------------------------------------------------------------------
 
 _GRAMMAR = r"""
 query: [disjunction] [order] [limit]
@@ -364,13 +83,17 @@ DESC.2: /desc(?![\w.])/i
 LIMIT.2: /limit(?![\w.])/i
 NUMBER.2: /[+-]?(?:(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf)(?![\w.])/i
 STRING: /'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"/s
-FIELD: /[^\W\d]\w*(?:\.(?:"(?:[^"\\]|\\.|"")*"|'(?:[^'\\]|\\.|'')*'|[\w@%\/:+-]+))*/s
+FIELD: WORD ("." (QUOTED | BARE))*
+WORD: /(?!KEYWORD(?![\w.]))[^\W\d]\w*/
+QUOTED: /"(?:[^"\\]|\\.|"")*"/ | /'(?:[^'\\]|\\.|'')*'/
+BARE: /[\w@%\/:+-]+/
 %ignore /\s+/
 """
 
+_VALUE = "a number or text in quotes"
+_COMPARISON = "a comparison (=, !=, <, <=, >, >=, like, in, is null)"
 _NAMES = {
     "FIELD": "a field such as metrics.auc",
-    "OPERATOR": "a comparison such as >=",
     "NUMBER": "a number",
     "STRING": "text in quotes",
     "LPAR": '"("',
@@ -387,12 +110,14 @@ def _parser() -> Any:
     from lark import Lark
 
     # No cache on disk: lark's is a pickle in the shared temporary folder.
+    words = "and|or|not|like|in|is|null|true|false|order|by|asc|desc|limit"
+    grammar = _GRAMMAR.replace("KEYWORD", f"(?i:{words})")
     return Lark(
-        _GRAMMAR, start=["query", "ordering"], parser="lalr", lexer="contextual", regex=False
+        grammar, start=["query", "ordering"], parser="lalr", lexer="contextual", regex=False
     )
 
 
-class _Builder:
+class Parser:
     """Makes a tree of one text, with the place of whatever is wrong."""
 
     def __init__(self, text: str) -> None:
@@ -403,6 +128,7 @@ class _Builder:
             raise BadQuery(f"{text[:60]}…", 0, problem)
 
     def query(self) -> Query:
+        """Understand the text as a query."""
         where: Condition | None = None
         order: tuple[Order, ...] = ()
         limit: int | None = None
@@ -418,6 +144,7 @@ class _Builder:
         return Query(self._text, where, order, limit)
 
     def ordering(self) -> tuple[Order, ...]:
+        """Understand the text as what stands after ``order by``."""
         return self._orders(self._parse("ordering"))
 
     def _parse(self, start: str) -> Any:
@@ -426,7 +153,7 @@ class _Builder:
         try:
             return _parser().parse(self._text, start=start)
         except UnexpectedCharacters as error:
-            raise self._unexpected(error.pos_in_stream, error.allowed or set()) from None
+            raise self._unexpected(int(error.pos_in_stream or 0), error.allowed or set()) from None
         except UnexpectedToken as error:
             is_end = error.token.type == "$END"
             position = len(self._text.rstrip()) if is_end else int(error.pos_in_stream or 0)
@@ -460,7 +187,8 @@ class _Builder:
         field = self._field(children[0])
         words = [c for c in children[1:] if c.type in _OPERATOR_WORDS]
         tokens = [c for c in children[1:] if c.type not in _OPERATOR_WORDS]
-        operator = _SAME.get(operator := " ".join(w.lower() for w in words), operator)
+        written = " ".join(word.lower() for word in words)
+        operator = _SAME.get(written, written)
         values = tuple(self._literal(token, field, operator) for token in tokens)
         return Compare(field, operator, values)  # type: ignore[arg-type]
 
@@ -487,7 +215,7 @@ class _Builder:
             f"tags.{name})?"
         )
 
-    def _literal(self, token: Any, field: Field, operator: str) -> Literal_:
+    def _literal(self, token: Any, field: Field, operator: str) -> Value:
         value = _literal_value(token)
         kind = _kind(field)
         if operator in {"like", "not like"}:
@@ -510,10 +238,10 @@ class _Builder:
             raise self._wrong(token, "The pattern ends with a \\ that escapes nothing.")
         return pattern
 
-    def _time(self, token: Any, value: Literal_, field: Field) -> int:
+    def _time(self, token: Any, value: Value, field: Field) -> int:
         try:
             time = datetime.fromisoformat(str(value))
-            return _nanoseconds(time if time.tzinfo else time.replace(tzinfo=timezone.utc))
+            return nanoseconds(time if time.tzinfo else time.replace(tzinfo=timezone.utc))
         except (ValueError, OverflowError):
             problem = f"{field} is a time; write it as '2026-11-21' or '2026-11-21T09:30' (UTC)."
             raise self._wrong(token, problem) from None
@@ -535,7 +263,7 @@ class _Builder:
         return BadQuery(self._text, token.start_pos, problem)
 
     def _unexpected(self, position: int, expected: set[str]) -> BadQuery:
-        found = re.match(r"[\w.]+|.", self._text[position:], flags=re.DOTALL)
+        found = re.match(r"[\w.]+|.", self._text.rstrip()[position:], flags=re.DOTALL)
         word = found[0] if found else ""
         if word in {"'", '"'}:
             return BadQuery(self._text, position, "This quote is not closed.")
@@ -543,7 +271,7 @@ class _Builder:
             hint = _NOT_VALUES.get(word.lower())
             problem = f'Write "{hint}" instead.' if hint else f"Put text in quotes: '{word}'."
             return BadQuery(self._text, position, problem)
-        wanted = _listed([_NAMES.get(name, name.lower()) for name in sorted(expected)])
+        wanted = _listed(_named(expected))
         at = f'Found "{word}"' if word else "The query ends too early"
         return BadQuery(self._text, position, f"{at}; expected {wanted}.")
 
@@ -585,6 +313,15 @@ def _unquoted(text: str) -> str:
 
 def _is_descending(rest: list[Any]) -> bool:
     return bool(rest) and rest[0] is not None and rest[0].type == "DESC"
+
+
+def _named(expected: set[str]) -> list[str]:
+    """Name what the grammar expects, in a person's words."""
+    if "OPERATOR" in expected:
+        return [_COMPARISON]
+    if {"NUMBER", "STRING"} <= expected:
+        return [_VALUE]
+    return [_NAMES.get(name, name.lower()) for name in sorted(expected)]
 
 
 def _listed(names: list[str]) -> str:

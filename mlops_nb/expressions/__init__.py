@@ -1,0 +1,75 @@
+"""The language in which runs are asked for: closed, and never evaluated as code.
+
+``params.lr > 0.01 and (tags.stage = 'prod' or name like 'rf%') order by metrics.auc limit 20``
+
+One tree, two readers: `store.queries` makes bound SQL of it, `matches` evaluates it on a record,
+and both give the same answer. The logic has two values: a comparison with something that is not
+there (or is NaN) is false, so ``not metrics.auc > 0.9`` also finds the runs without an ``auc``.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from mlops_nb.expressions.matching import matches
+from mlops_nb.expressions.tree import (
+    Both,
+    Compare,
+    Condition,
+    Either,
+    Field,
+    Not,
+    Order,
+    Query,
+)
+from mlops_nb.expressions.values import comparable, is_lower_better
+
+__all__ = [
+    "Both",
+    "Compare",
+    "Condition",
+    "Either",
+    "Field",
+    "Not",
+    "Order",
+    "Query",
+    "comparable",
+    "is_lower_better",
+    "matches",
+    "parse_query",
+]
+
+
+def parse_query(text: str, *, order_by: str | None = None) -> Query:
+    """Understand a query.
+
+    Parameters
+    ----------
+    text
+        Empty for all runs.
+    order_by
+        What to sort by, given apart from the query; wins over it.
+
+    Raises
+    ------
+    BadQuery
+        With the position of the character that does not fit.
+
+    Examples
+    --------
+    >>> parse_query("metrics.auc >= 0.9 order by started_at limit 3").limit
+    3
+    """
+    from mlops_nb.expressions.parsing import Parser
+
+    query = _parsed(text) if text.strip() else Query(text)
+    if order_by is None:
+        return query
+    return Query(query.text, query.where, Parser(order_by).ordering(), query.limit)
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(text: str) -> Query:
+    from mlops_nb.expressions.parsing import Parser
+
+    return Parser(text).query()

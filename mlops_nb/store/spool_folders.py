@@ -1,0 +1,156 @@
+"""The folders of spools as readers find them: judged, locked, and removed when all is taken in."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops_nb.store.homes import ABOUT_FILE, DRAIN_LOCK, fallback_root, read_about
+from mlops_nb.store.owner import OWNER_FILE, Verdict, judge_owner
+from mlops_nb.store.segments import segment_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOCK_PAUSE_S = 0.01
+
+
+@dataclass(frozen=True)
+class SpoolFolders:
+    """The folders of one spool: beside the store, and in the user's state folder.
+
+    Attributes
+    ----------
+    id, session
+        Of the spool and of the session that writes it; empty for a folder that is half made or
+        half removed.
+    candidates
+        Where its segments can be, in the order in which they are locked.
+    """
+
+    id: str
+    session: str
+    candidates: tuple[Path, ...]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those that exist."""
+        return [folder for folder in self.candidates if folder.is_dir()]
+
+    def judge(self) -> Verdict:
+        """Judge the owner; where folders differ, by the one that shows most life."""
+        verdicts = {judge_owner(folder) for folder in self.folders}
+        order: tuple[Verdict, ...] = ("alive", "elsewhere", "expired")
+        return next((verdict for verdict in order if verdict in verdicts), "dead")
+
+    def remove(self) -> None:
+        """Remove all; what tells readers about it goes last, so that they can finish this."""
+        last = (ABOUT_FILE, OWNER_FILE, DRAIN_LOCK)
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    elif path.name not in last:
+                        path.unlink(missing_ok=True)
+                for name in last:
+                    (folder / name).unlink(missing_ok=True)
+                folder.rmdir()
+
+    def remove_remains(self) -> None:
+        """Remove a folder that tells of no spool, unless there is something to read in it."""
+        paths = [path for folder in self.folders for path in folder.iterdir()]
+        if not any(segment_number(path) is not None for path in paths):
+            self.remove()
+
+
+def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
+    """Find all spools of a store.
+
+    Parameters
+    ----------
+    root
+        The store's spool folder.
+    state_dir
+        The user's state folder.
+    """
+    fallback = fallback_root(root, state_dir)
+    found: dict[str, SpoolFolders] = {}
+    for folder in (*_subfolders(root), *_subfolders(fallback)):
+        about = read_about(folder)
+        name, session = about.get("spool", ""), about.get("session", "")
+        is_first = bool(name) and folder.parent != fallback
+        candidates = (folder, fallback / name) if is_first else (folder,)
+        found.setdefault(name or str(folder), SpoolFolders(name, session, candidates))
+    return list(found.values())
+
+
+def _subfolders(root: Path) -> list[Path]:
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+@contextlib.contextmanager
+def locked(spool: SpoolFolders, deadline: float) -> Iterator[bool]:
+    """Hold the locks of all folders of a spool, in one order; False if that took too long."""
+    with contextlib.ExitStack() as stack:
+        # Not `folders`: the second one may be made while the first is waited for.
+        for folder in spool.candidates:
+            if not folder.is_dir():
+                continue
+            descriptor = lock_file(folder / DRAIN_LOCK, deadline)
+            if descriptor is None:
+                yield False
+                return
+            stack.callback(_unlock, descriptor)
+        yield bool(spool.folders)
+
+
+def lock_file(path: Path, deadline: float) -> int | None:
+    """Lock a file; None when it stays locked, went away, or may not be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return None
+    while not _try_lock(descriptor):
+        if time.monotonic() > deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(_LOCK_PAUSE_S)
+    # The one who had it may have removed the spool, and this file with it.
+    if not _is_still(path, descriptor):
+        _unlock(descriptor)
+        return None
+    return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    # Unlocked by name, not by closing: a process forked meanwhile has the descriptor too.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
