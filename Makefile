@@ -19,7 +19,7 @@ UV := $(BIN)/uv
 CHROMIUM := /usr/bin/chromium
 IPYTHON_FOLDER := build/ipython
 # Apart from the runs of whoever works here.
-DEMO_STORE := output/.mlops
+DEMO_STORE := "$(CURDIR)/output/.mlops"
 
 # An activated environment of the reader's own must not draw the installation to itself.
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME

@@ -24,7 +24,8 @@ FOLDER = Path(__file__).parent
 
 def main(wanted: list[str]) -> int:
     """Measure, print, and return the exit code."""
-    console = Console()
+    # A log has no width of its own, and 80 columns would break every line of the table.
+    console = Console(width=None if sys.stdout.isatty() else 150)
     names = [name for name in benchmark_names() if not wanted or name in wanted]
     if unknown := set(wanted) - set(benchmark_names()):
         console.print(
@@ -62,12 +63,16 @@ def as_table(rows: Iterable[tuple[str, Measurement]]) -> Table:
         table.add_row(
             name,
             row.name,
-            f"{row.value:,.3g} {row.unit.strip()}",
-            f"{sign} {row.bar:,.4g} {row.unit.strip()}",
+            f"{number(row.value)} {row.unit.strip()}",
+            f"{sign} {number(row.bar)} {row.unit.strip()}",
             verdict,
             row.note,
         )
     return table
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

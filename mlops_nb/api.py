@@ -128,10 +128,12 @@ def log(
 
     Parameters
     ----------
-    data, values
+    data
         What to log, by name.
     step
         Of the metrics; counts up per name if left out.
+    **values
+        More of `data`, as keywords.
 
     Examples
     --------
@@ -162,29 +164,64 @@ def log_metric(key: str, value: float, step: int | None = None) -> None:
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Log several metrics at one step."""
+    """Log several metrics at one step.
+
+    Parameters
+    ----------
+    metrics
+        Numbers by name.
+    step
+        Counts up per name if left out.
+    """
     for key, value in metrics.items():
         log_metric(key, value, step)
 
 
 def log_param(key: str, value: object) -> None:
-    """Log a parameter to the current run; another value is kept as a new version of it."""
+    """Log a parameter to the current run; another value is kept as a new version of it.
+
+    Parameters
+    ----------
+    key, value
+        Its name and value; what JSON cannot hold is kept as a short text.
+    """
     _session().tracker.log_param(key, value)
 
 
 def log_params(params: Mapping[str, object]) -> None:
-    """Log several parameters."""
+    """Log several parameters.
+
+    Parameters
+    ----------
+    params
+        Values by name.
+    """
     for key, value in params.items():
         log_param(key, value)
 
 
 def set_tag(key: str, value: str = "true") -> None:
-    """Set a tag of the current run."""
+    """Set a tag of the current run.
+
+    Parameters
+    ----------
+    key, value
+        Runs are found by them: ``tag:stage=prod``, or ``tag:stage`` whatever the value.
+    """
     _session().tracker.set_tag(key, value)
 
 
 def log_artifact(path: str | Path, name: str | None = None, kind: str = "file") -> None:
     """Keep a copy of a file, as it is now, with the current run.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    name
+        What it is called in the run; its own name if left out.
+    kind
+        Its role: ``"model"``, ``"table"``, ``"log"``, …
 
     Raises
     ------
@@ -195,12 +232,28 @@ def log_artifact(path: str | Path, name: str | None = None, kind: str = "file") 
 
 
 def log_figure(figure: object = None, name: str = "figure") -> None:
-    """Keep a matplotlib figure (the current one by default) with the current run."""
+    """Keep a matplotlib figure with the current run.
+
+    Parameters
+    ----------
+    figure
+        The current one if left out.
+    name
+        What it is called in the run.
+    """
     _session().tracker.log_figure(figure, name=name)
 
 
 def log_table(rows: object, name: str = "table") -> None:
-    """Keep a DataFrame or a list of dictionaries with the current run."""
+    """Keep a table with the current run.
+
+    Parameters
+    ----------
+    rows
+        A DataFrame or a list of dictionaries.
+    name
+        What it is called in the run.
+    """
     _session().tracker.log_table(rows, name=name)
 
 
@@ -295,7 +348,7 @@ def compare(
 
     Parameters
     ----------
-    references
+    *references
         Runs; this notebook's newest if left out.
     query
         Selects runs, as in `runs`.

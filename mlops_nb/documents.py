@@ -45,8 +45,8 @@ def run_document(
     executions
         If given, they stand in the document in full; else only their ids do.
     details
-        Whether each data set carries the digest of each of its columns. A comparison of
-        hundreds of wide tables leaves them out.
+        Whether each data set carries the digests of its columns, and each parameter its
+        version. A comparison of hundreds of runs leaves them out.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def run_document(
     >>> run_document(Run("7f3a", "churn", "finished", "cell", as_datetime(0)))["started_at"]
     '1970-01-01T00:00:00Z'
     """
-    return {
+    document: Document = {
         "id": run.id,
         "name": plain(run.name),
         "experiment": plain(run.experiment),
@@ -91,8 +91,11 @@ def run_document(
         "session": run.session,
         "setup": list(run.setup),
         "code_digests": list(run.code_digests),
-        "param_details": {plain(key): _param_details(p) for key, p in run.params.items()},
     }
+    if details:
+        details_of = {plain(key): _param_details(param) for key, param in run.params.items()}
+        document["param_details"] = details_of
+    return document
 
 
 def runs_document(runs: Sequence[Run], *, total: int | None = None) -> Document:
@@ -247,12 +250,23 @@ def _name_of(value: float) -> str:
 
 
 def _metric_document(metric: Metric) -> Document:
-    document = plain(asdict(metric))
+    document: Document = {
+        "value": metric.value,
+        "step": metric.step,
+        "count": metric.count,
+        "minimum": metric.minimum,
+        "maximum": metric.maximum,
+        "binding": metric.binding,
+        "execution": metric.execution,
+        "fit": metric.fit,
+        "detail": plain(metric.detail),
+    }
     for key in ("value", "minimum", "maximum"):
-        if isinstance(document[key], str):
+        value = document[key]
+        if value is not None and not math.isfinite(value):
             # The documented type is a number: readers get null, and the name beside it.
-            document[f"{key}_text"], document[key] = document[key], None
-    return cast("Document", document)
+            document[f"{key}_text"], document[key] = _name_of(value), None
+    return document
 
 
 def _metric(document: Mapping[str, Json]) -> Metric:

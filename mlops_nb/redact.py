@@ -43,29 +43,17 @@ _TOKENS = tuple(
         (
             "PRIVATE_KEY",
             ("-----BEGIN ",),
-            r"[A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----[^-]{40,20000}"
-            r"(?:-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----)?",
+            (
+                r"[A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----[^-]{40,20000}"
+                r"(?:-----END [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----)?"
+            ),
         ),
     )
     for beginning in beginnings
 )
 # One search for two characters spares those for all tokens that hold them.
-_HINTS = (
-    "gh",
-    "gl",
-    "xox",
-    "sk-",
-    "k_",
-    "AI",
-    "AKI",
-    "ASI",
-    "ya",
-    "py",
-    "npm",
-    "SG.",
-    "dapi",
-    "eyJ",
-)
+_SHORT = "gh gl xox sk- k_ AI AKI ASI ya py npm SG. dapi eyJ"
+_HINTS = tuple(_SHORT.split())
 _TOKENS_BY_HINT: dict[str, list[tuple[str, str, re.Pattern[str]]]] = {}
 for _token in _TOKENS:
     _hint = next((hint for hint in _HINTS if hint in _token[1]), _token[1])
@@ -73,16 +61,13 @@ for _token in _TOKENS:
 # The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
 _URL = re.compile(r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<password>[^\s:/@'\"<>{}$]{1,200})@")
 
+_KINDS = "access account api auth client encryption master private secret"
 _SURE_WORDS = (
     "password",
     "passwd",
     "passphrase",
     "secret",
-    *(
-        f"{kind}{between}key"
-        for kind in "access account api auth client encryption master private secret".split()
-        for between in ("_", "-", "")
-    ),
+    *(f"{kind}{between}key" for kind in _KINDS.split() for between in ("_", "-", "")),
 )
 # These name other things too, so what they are given must look like a secret.
 _DOUBTFUL_WORDS = ("token", "credential", "credentials", "pwd")

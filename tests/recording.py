@@ -43,14 +43,16 @@ class Recorder:
 
 recorder = Recorder()
 capture: Capture | None = None
+_names_before: set[str] = set()
 
 
 def start(*, backfill: bool = False, **settings) -> None:
     """Record from now on."""
-    global recorder, capture
+    global recorder, capture, _names_before  # noqa: PLW0603
     from IPython import get_ipython
 
     stop()
+    _names_before = set(get_ipython().user_ns)
     guard.reset()
     recorder = Recorder()
     capture = Capture(get_ipython(), "session", recorder, settings=Settings(**settings))
@@ -61,10 +63,20 @@ def start(*, backfill: bool = False, **settings) -> None:
 
 def stop() -> None:
     """Record no more."""
-    global capture
+    global capture  # noqa: PLW0603
     if capture is not None:
         capture.uninstall()
         capture = None
+
+
+def forget() -> None:
+    """Delete what cells have bound since the recording began."""
+    from IPython import get_ipython
+
+    namespace = get_ipython().user_ns
+    for name in set(namespace) - _names_before:
+        if not name.startswith("_"):
+            del namespace[name]
 
 
 def hooks() -> dict:

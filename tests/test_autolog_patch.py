@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import inspect
 import io
 import os
@@ -14,6 +15,9 @@ import sys
 import textwrap
 import threading
 import traceback
+import types
+from importlib import util
+from importlib.machinery import SourceFileLoader
 
 import cloudpickle
 import joblib
@@ -33,7 +37,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mlops_nb.autolog import install
-from mlops_nb.autolog.installation import Installed
+from mlops_nb.autolog.installation import Functions, Installed
 from mlops_nb.autolog.patch import MethodPatch
 from mlops_nb.capture import guard
 
@@ -159,6 +163,17 @@ def test_a_listener_that_raises_is_never_noticed(heard):
     guard.reset()
 
 
+def test_a_listener_that_keeps_failing_is_told_no_more(heard):
+    def fail(_call):
+        raise RuntimeError("ours")
+
+    heard.on_start = fail
+    for _ in range(5):
+        assert accuracy_score(Y, Y) == 1.0
+    assert len(heard.told) == guard.FAULTS_UNTIL_OFF
+    guard.reset()
+
+
 def test_an_interrupt_in_the_listener_stops_the_call_and_not_the_watching(heard):
     def interrupt(_call):
         raise KeyboardInterrupt
@@ -270,8 +285,6 @@ def test_classes_of_the_notebook_are_watched_from_their_definition(heard):
 
 @pytest.mark.parametrize("bound", ["Alone", "model", "module"])
 def test_a_class_that_only_looks_like_an_estimator_is_watched_once_it_is_seen(heard, bound):
-    import types
-
     class Alone:
         def fit(self, X, y=None):
             return self
@@ -303,8 +316,6 @@ def test_classes_without_fit_and_predict_are_left_alone(heard):
 
 
 def test_a_lazy_module_in_the_namespace_stays_unloaded(heard, tmp_path, monkeypatch):
-    from importlib import util
-
     (tmp_path / "lazybones.py").write_text("raise RuntimeError('loaded')")
     monkeypatch.syspath_prepend(tmp_path)
     spec = util.find_spec("lazybones")
@@ -571,7 +582,9 @@ def snapshot():
     functions = {f for v in values if inspect.isfunction(f := getattr(v, "__func__", v))}
     return {
         "modules": {m.__name__: [(k, id(v)) for k, v in vars(m).items()] for m in modules},
-        "classes": {c: [(k, id(v)) for k, v in vars(c).items()] for c in classes if c is not object},
+        "classes": {
+            c: [(k, id(v)) for k, v in vars(c).items()] for c in classes if c is not object
+        },
         "code": {f: (f.__code__, sorted(vars(f)), f.__defaults__) for f in functions},
         "finders": list(sys.meta_path),
     }
@@ -599,6 +612,13 @@ def test_a_method_held_since_tracking_works_afterwards(heard):
     heard.installed.uninstall()
     assert len(predict(X)) == len(Y)
     assert heard.told == [("fit", "fit")]
+
+
+def test_a_cell_that_starts_after_uninstalling_changes_nothing(heard):
+    cell = notebook(OWN)
+    heard.installed.uninstall()
+    heard.installed.refresh(cell)
+    assert inspect.isfunction(vars(cell["Own"])["fit"])
 
 
 def test_installing_twice_watches_once_and_the_last_listener_hears(heard):
@@ -633,8 +653,6 @@ def test_a_class_of_the_notebook_can_still_be_forgotten(heard):
 
 
 def test_a_patch_list_that_fails_is_reported_and_harms_nothing(heard):
-    import types
-
     def fail(_module):
         raise RuntimeError("broken list")
 
@@ -682,7 +700,9 @@ QUIET = """
 
 
 def test_scikit_learn_is_not_imported_by_us():
-    source = QUIET + "    print(any(n.startswith(('sklearn', 'numpy', 'pandas')) for n in sys.modules))"
+    source = (
+        QUIET + "    print(any(n.startswith(('sklearn', 'numpy', 'pandas')) for n in sys.modules))"
+    )
     assert python(source) == ["False"]
 
 
@@ -708,66 +728,89 @@ def test_a_library_imported_later_is_watched_in_the_same_cell_and_keeps_its_load
     assert answer == ["accuracy_score", "fit", "score", "1.0", "3"]
 
 
-def test_a_reloaded_module_has_one_layer():
-    answer = python(
-        QUIET
-        + """
-    import importlib
-    import sklearn.metrics, sklearn.metrics._classification, sklearn.dummy
-    importlib.reload(sklearn.metrics)
-    sklearn.metrics.accuracy_score([1], [1])
-    importlib.reload(sklearn.metrics._classification)
-    importlib.reload(sklearn.metrics)
-    sklearn.metrics.accuracy_score([1], [1])
-    importlib.reload(sklearn.dummy)
-    sklearn.dummy.DummyClassifier().fit([[1]], [1])
-    print(*Listener.told)
+@pytest.fixture
+def birds(heard, tmp_path, monkeypatch):
+    """A library that is not imported yet, and a patch list for it."""
+    (tmp_path / "birdlib.py").write_text("def sing(times):\n    return 'la' * times\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    patches = types.SimpleNamespace(
+        __name__="birds",
+        MODULES=("birdlib",),
+        patches=lambda module: [Functions("metric", (module.sing,))],
+    )
+    installed = Installed([patches])
+    installed.start({})
+    yield tmp_path / "birdlib.py"
     installed.uninstall()
-    sklearn.metrics.accuracy_score([1], [1])
-    sklearn.dummy.DummyClassifier().fit([[1]], [1])
-    print(len(Listener.told))
-    """
-    )
-    assert answer == ["accuracy_score", "accuracy_score", "fit", "3"]
+    sys.modules.pop("birdlib", None)
 
 
-def test_a_spec_that_is_only_looked_at_and_a_lazy_loader_work():
-    answer = python(
-        QUIET
-        + """
-    from importlib import util
-    import sklearn
-    assert util.find_spec("sklearn.metrics").loader.is_package("sklearn.metrics")
-    print("sklearn.metrics" in sys.modules)
-    spec = util.find_spec("sklearn.metrics")
+def test_a_module_is_watched_from_its_import_and_keeps_its_loader(birds, heard):
+    import birdlib
+
+    assert birdlib.sing(2) == "lala"
+    assert heard.told == [("metric", "sing")]
+    assert type(birdlib.__loader__) is SourceFileLoader
+    assert birdlib.__spec__.loader is birdlib.__loader__
+    assert "exec_module" not in vars(birdlib.__loader__)
+
+
+def test_a_reloaded_module_has_one_layer(birds, heard):
+    import birdlib
+
+    first = birdlib.sing
+    importlib.reload(birdlib)
+    assert birdlib.sing is not first
+    assert birdlib.sing(1) == "la"
+    assert heard.told == [("metric", "sing")]
+
+
+def test_a_spec_that_is_only_looked_at_imports_nothing(birds):
+    assert "def sing" in util.find_spec("birdlib").loader.get_source("birdlib")
+    assert "birdlib" not in sys.modules
+
+
+def test_a_lazy_loader_stays_lazy_and_is_watched_once_it_loads(birds, heard):
+    spec = util.find_spec("birdlib")
     spec.loader = util.LazyLoader(spec.loader)
-    module = util.module_from_spec(spec)
-    sys.modules["sklearn.metrics"] = module
+    module = sys.modules["birdlib"] = util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    print("sklearn.metrics._ranking" in sys.modules)
-    print(module.accuracy_score([1], [1]), *Listener.told)
-    """
-    )
-    assert answer == ["False", "False", "1.0", "accuracy_score"]
+    assert "sing" not in object.__getattribute__(module, "__dict__")
+    assert module.sing(1) == "la"
+    assert heard.told == [("metric", "sing")]
 
 
-def test_an_import_that_fails_fails_as_before():
-    answer = python(
-        QUIET
-        + """
-    sys.modules["sklearn.metrics._ranking"] = None
-    for _ in range(2):
-        try:
-            import sklearn.metrics
-        except ImportError as error:
-            print(type(error).__name__, "mlops" in str(error))
-    del sys.modules["sklearn.metrics._ranking"]
-    from sklearn.metrics import accuracy_score
-    accuracy_score([1], [1])
-    print(*Listener.told)
-    """
+def test_an_import_that_fails_fails_as_before_and_the_next_one_is_watched(birds, heard):
+    good = birds.read_text()
+    birds.write_text("raise RuntimeError('broken library')")
+    with pytest.raises(RuntimeError, match="broken library"):
+        import birdlib
+    # Longer, because the cached bytecode goes by time and size.
+    birds.write_text(good + "# mended, and a little longer than it was broken\n")
+    importlib.invalidate_caches()
+    import birdlib
+
+    assert birdlib.sing(1) == "la"
+    assert heard.told == [("metric", "sing")]
+
+
+def test_a_module_that_came_past_the_hook_is_found_at_the_next_cell(heard):
+    patches = types.SimpleNamespace(
+        MODULES=("pastlib",), patches=lambda module: [Functions("metric", (module.plain,))]
     )
-    assert answer == ["ModuleNotFoundError", "False"] * 2 + ["accuracy_score"]
+    installed = Installed([patches])
+    installed.start({})
+    module = sys.modules["pastlib"] = types.ModuleType("pastlib")
+    module.plain = plain
+    try:
+        plain([], [])
+        installed.refresh({}, [])
+        plain([], [])
+    finally:
+        del sys.modules["pastlib"]
+        installed.uninstall()
+    assert heard.told == [("metric", "plain")]
 
 
 class Lookalike(ClassifierMixin, BaseEstimator):

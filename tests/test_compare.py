@@ -173,6 +173,7 @@ def test_labels_are_the_shortest_prefixes_that_differ():
         pytest.param({"x": 1}, {"x": True}, (), ("x",), id="a number and a flag"),
         pytest.param({"C": 1.0}, {"depth": 3}, (), ("C", "depth"), id="set in one run only"),
         pytest.param({"C": 1.0}, {"depth": 3}, ("C",), ("depth",), id="a default of one class"),
+        pytest.param({"tol": 1.0}, {"tol": 2.0}, ("tol",), (), id="defaults of two classes"),
         pytest.param({"C": 1.0}, {}, (), (), id="a run that recorded no parameters"),
         pytest.param({"a": [1, None]}, {"a": [1, None]}, (), (), id="equal lists"),
     ],
@@ -186,6 +187,14 @@ def test_only_parameters_that_differ_are_columns(first, second, defaults, differ
     assert comparison.params == differing
     assert comparison.known_params == len({*first, *second})
     assert set(compare_runs(runs, all_params=True).params) == {*first, *second}
+
+
+def test_parameters_that_were_tried_out_come_before_those_of_one_run_and_seeds():
+    runs = [
+        make_run("aaaa1", params={"seed": 1, "only": 1, "C": 1.0}),
+        make_run("bbbb1", params={"seed": 2, "C": 2.0}),
+    ]
+    assert compare_runs(runs).params == ("C", "only", "seed")
 
 
 def test_the_estimator_is_the_first_column():
@@ -315,10 +324,33 @@ def test_a_renamed_variable_is_the_same_data():
     assert data_mark(base, make_run("b", data=(use("features"),))).kind == "same"
 
 
-def test_data_that_came_and_went_is_named():
+def test_another_value_in_the_same_role_is_a_change():
     base = make_run("a", data=(use("X", "nbfp1:1"), use("old", "nbfp1:2")))
     run = make_run("b", data=(use("X", "nbfp1:1"), use("new", "nbfp1:3")))
-    assert data_mark(base, run).text == "−old, +new"
+    mark = data_mark(base, run)
+    assert (mark.text, mark.details) == ("new ≠", ("old → new: other values",))
+
+
+def test_training_data_that_came_and_went_is_named():
+    base = make_run("a", data=(use("X", "nbfp1:1"), use("y", "nbfp1:2")))
+    run = make_run("b", data=(use("X", "nbfp1:1"),))
+    assert data_mark(base, run).text == "−y"
+    assert data_mark(run, base).text == "+y"
+
+
+def test_a_test_set_that_only_one_of_them_used_is_no_difference():
+    train = use("X", "nbfp1:1")
+    base = make_run("a", data=(train,))
+    run = make_run("b", data=(train, use("X_test", "nbfp1:2", "test")))
+    assert data_mark(base, run).kind == "same"
+    assert data_mark(run, base).kind == "same"
+
+
+def test_runs_tested_on_different_data_differ():
+    train = use("X", "nbfp1:1")
+    base = make_run("a", data=(train, use("X_valid", "nbfp1:3", "test")))
+    run = make_run("b", data=(train, use("X_test", "nbfp1:2", "test")))
+    assert data_mark(base, run).text == "X_test ≠"
 
 
 @pytest.mark.parametrize(

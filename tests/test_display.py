@@ -29,20 +29,33 @@ from mlops_nb.display import (
     html,
     show,
     sparkline,
+    view_comparison,
+    view_run,
 )
 from mlops_nb.display.formats import width
 from mlops_nb.model import (
     Artifact,
     CellError,
     DataUse,
+    DataUsed,
     Environment,
+    EnvironmentSeen,
     Execution,
+    ExecutionEnded,
+    ExecutionStarted,
     Metric,
+    MetricLogged,
     ModelFit,
     Output,
+    OutputSeen,
     Param,
+    ParamLogged,
     Run,
+    RunChanged,
+    RunExecuted,
+    RunStarted,
 )
+from mlops_nb.store import Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 LATER = NOON + timedelta(minutes=3)
@@ -263,6 +276,18 @@ def test_the_list_of_runs_reads_as_designed():
 ✕  0d4f  churn        8  7 min ago  SVC                 –           –         –  failed
 
 Side by side:  %mlops_compare   One of them:  %mlops_show 7f3a""")
+
+
+def test_children_are_listed_below_their_parent_unless_another_order_was_asked_for():
+    parent = make_run("aaaa", 1, {}, {})
+    child = replace(make_run("bbbb", 2, {}, {}), parent="aaaa", child=1)
+    other = make_run("cccc", 3, {}, {})
+    newest_first = RunsView((other, child, parent), now=LATER)
+    labels = re.findall("(?:└ )?(?:aaaa|bbbb|cccc)", newest_first.text.rpartition("\n\n")[0])
+    assert labels == ["cccc", "aaaa", "└ bbbb"]
+    by_metric = RunsView((child, other, parent), now=LATER)
+    assert "└" not in by_metric.text
+    assert "newest first" not in by_metric.text
 
 
 def test_a_run_reads_answer_first():
@@ -761,3 +786,65 @@ def test_colours_of_a_terminal_add_nothing_to_the_text():
     colored = compared().to_text(columns=140, color=True)
     assert "\x1b[31m" in colored
     assert re.sub(r"\x1b\[\d+m", "", colored) == compared().to_text(columns=140)
+
+
+# --- from a store -----------------------------------------------------------------------------
+
+
+def at(second):
+    return int((NOON + timedelta(seconds=second)).timestamp() * 1e9)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with two attempts of one notebook, and a run of another one."""
+    with Store.open(tmp_path / ".mlops", create=True) as opened:
+        for i, notebook in enumerate(["ann's.ipynb", "ann's.ipynb", "other.ipynb"]):
+            run, cell = f"{i}aaa{i:012x}", f"cell{i}"
+            opened.apply(
+                [
+                    ExecutionStarted(cell, "s", i + 1, at(i), f"fit({i})", f"xxh3:{i}"),
+                    RunStarted(
+                        run, at(i), "churn", "interactive", group=notebook, notebook=notebook,
+                        environment="sha256:e",
+                    ),
+                    EnvironmentSeen("sha256:e", {"packages": {"numpy": "2.4"}}),
+                    RunExecuted(run, cell, "body"),
+                    ParamLogged(run, "C", i, at(i)),
+                    *(MetricLogged(run, "loss", v - i, None, at(i)) for v in LOSS),
+                    DataUsed(
+                        run, "X", "train", "pandas.DataFrame", "nbfp1:1", "exact", at(i), 9, 1
+                    ),
+                    OutputSeen(cell, 0, "stream", "stdout", "text/plain", b"epoch\n", 6),
+                    ExecutionEnded(cell, at(i + 1), "ok", 0.5, 0.4),
+                    RunChanged(run, at(i + 1), {"status": "finished", "ended_at_ns": at(i + 1)}),
+                ]
+            )  # fmt: skip
+        yield opened
+
+
+def test_the_comparison_of_a_notebook_has_its_runs_with_their_curves(store):
+    view = view_comparison(store, notebook="ann's.ipynb")
+    assert [row.label for row in view.comparison.rows] == ["1aaa", "0aaa"]
+    assert "█▇▆▅▃▂▁" in view.text
+    assert view.comparison.rows[1].environment.text == "same"
+
+
+def test_runs_can_be_named_and_a_baseline_beside_them(store):
+    view = view_comparison(store, ["1aaa"], baseline="2aaa")
+    assert {row.label for row in view.comparison.rows} == {"1aaa", "2aaa"}
+    assert view.comparison.baseline_label == "2aaa"
+
+
+def test_a_bounded_comparison_says_how_many_runs_there_are(store):
+    assert "3 runs, 2 shown" in view_comparison(store, limit=2).text
+
+
+def test_a_run_of_a_store_is_shown_with_its_outputs_and_the_attempt_before(store):
+    view = view_run(store, store.get_run("1aaa"))
+    text = view.to_text(columns=120)
+    assert "fit(1)" in text
+    assert "epoch" in text
+    assert "▲ ▼ against 0aaa, the attempt before" in text
+    assert "same as in 0aaa" in text
+    assert "1 package" in text

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import click
+import papermill  # noqa: F401  # it loads its engines when imported, ours among them, in its order
 import pytest
 from numpydoc.validate import validate
 

@@ -18,10 +18,12 @@ import pytest
 from mlops_nb import model
 from mlops_nb.store import Store
 from mlops_nb.store import drain as drain_module
+from mlops_nb.store.codec import decode
 from mlops_nb.store.drain import drain, start_drainer
 from mlops_nb.store.heads import HEADS_FILE, read_group_heads
 from mlops_nb.store.homes import DRAIN_LOCK, fallback_root
 from mlops_nb.store.owner import LEASE_S, OWNER_FILE
+from mlops_nb.store.segments import FRAME
 from mlops_nb.store.spool import Spool, identity, read_events
 from mlops_nb.store.spool_folders import find_spools
 
@@ -127,8 +129,8 @@ def test_two_readers_at_once_take_each_event_in_once(spool, folder, store, state
     assert logged_steps(store) == list(range(20_000))
 
 
-def test_an_event_that_the_store_cannot_take_does_not_keep_out_the_others(
-    spool, store, state_dir, caplog
+def test_an_event_that_the_store_cannot_take_is_put_aside_and_keeps_no_other_out(
+    spool, store, folder, state_dir
 ):
     log_steps(spool, range(100))
     spool.append(model.ParamLogged(RUN, ["no", "text"], 1, AT_NS))
@@ -138,8 +140,21 @@ def test_an_event_that_the_store_cannot_take_does_not_keep_out_the_others(
     run = store.get_run(RUN)
     assert logged_steps(store) == list(range(200))
     assert {key: param.value for key, param in run.params.items()} == {"C": 1.5}
-    assert "ParamLogged" in caplog.text
+    (aside,) = (folder / "rejected").iterdir()
+    assert decode(aside.read_bytes()[FRAME.size :]).key == ["no", "text"]
     assert drain(store, state_dir=state_dir) == 0
+
+
+def test_when_the_store_can_take_nothing_the_spool_is_kept(spool, store, state_dir):
+    for n in range(300):
+        spool.append(model.ParamLogged(RUN, ["no", "text"], n, AT_NS))
+    spool.append(model.SessionEnded("s", AT_NS))
+    spool.close()
+    for _ in range(5):
+        drain(store, state_dir=state_dir)
+    kept = [event for _, event in read_events(spool.folder)]
+    assert len(kept) == 303
+    assert store.get_run(RUN).status == "running"
 
 
 def test_a_locked_spool_is_left_to_who_has_it(spool, store, state_dir):
@@ -481,6 +496,7 @@ def test_eight_sessions_beside_readers_lose_and_double_nothing(folder, store, st
         reader.start()
     for session in sessions:
         session.communicate()
+        assert session.returncode == 0
     is_over.set()
     for reader in readers:
         reader.join()

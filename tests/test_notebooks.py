@@ -16,6 +16,7 @@ import pytest
 from mlops_nb.store import Store
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+VARIES = "nbval-ignore-output"
 EXAMPLES = [pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))]
 
 
@@ -35,7 +36,12 @@ def test_an_example_is_a_clean_notebook(path):
     assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     ids = [cell.id for cell in notebook.cells]
     assert len(ids) == len(set(ids))
-    assert [c.id for c in notebook.cells if c.cell_type == "code" and c.execution_count] == []
+    code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    # As one that was run once from start to end, without what differs from one time to the next.
+    assert [cell.execution_count for cell in code_cells] == list(range(1, len(code_cells) + 1))
+    varying = [c.id for c in code_cells if VARIES in c.metadata.get("tags", []) and c.outputs]
+    assert varying == []
+    assert {key for cell in code_cells for key in cell.metadata} <= {"tags"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
+from conftest import Kernel
 
 from mlops_nb.store import Store
 
@@ -44,8 +46,28 @@ class Notebook:
         return run
 
 
+@pytest.fixture(scope="module")
+def warm_kernel(tmp_path_factory):
+    """One kernel for many tests: it has the libraries imported, and tracking off."""
+    kernel = Kernel(
+        sys.executable, tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("home")
+    )
+    kernel.run(DATA)
+    yield kernel
+    kernel.close()
+
+
 @pytest.fixture
-def notebook(new_kernel, tmp_path):
+def notebook(warm_kernel, tmp_path):
+    """A notebook in a folder and with a session of its own."""
+    warm_kernel.run(f"%reset -f\nimport os; os.chdir({str(tmp_path)!r})")
+    yield Notebook(warm_kernel, tmp_path).run(START, DATA)
+    warm_kernel.run("%mlops_track --off")
+
+
+@pytest.fixture
+def own_notebook(new_kernel, tmp_path):
+    """A notebook whose kernel may be ended."""
     return Notebook(new_kernel(), tmp_path).run(START, DATA)
 
 
@@ -408,25 +430,25 @@ def test_a_fit_that_raises_ends_failed_and_the_next_run_is_its_own(notebook):
     assert first.error["type"] == "InvalidParameterError"
 
 
-def test_a_clean_exit_of_the_kernel_finishes_its_runs(notebook):
-    notebook.run("m = LogisticRegression().fit(X_train, y_train)")
-    notebook.kernel.close()
-    assert notebook.the_run().status == "finished"
+def test_a_clean_exit_of_the_kernel_finishes_its_runs(own_notebook):
+    own_notebook.run("m = LogisticRegression().fit(X_train, y_train)")
+    own_notebook.kernel.close()
+    assert own_notebook.the_run().status == "finished"
 
 
-def test_a_killed_kernel_leaves_a_lost_run_with_all_that_was_logged(notebook):
-    notebook.run("import mlops_nb as mn\nfor i in range(100): mn.log_metric('x', i)")
-    notebook.kernel.kill()
-    run = notebook.the_run()
+def test_a_killed_kernel_leaves_a_lost_run_with_all_that_was_logged(own_notebook):
+    own_notebook.run("import mlops_nb as mn\nfor i in range(100): mn.log_metric('x', i)")
+    own_notebook.kernel.kill()
+    run = own_notebook.the_run()
     assert run.status == "lost"
     assert run.metrics["x"].count == 100
 
 
-def test_secrets_in_parameters_and_sources_are_not_written(notebook):
+def test_secrets_in_parameters_and_sources_are_not_written(own_notebook):
     token = "ghp_" + "a1B2" * 9
-    notebook.run(f"import mlops_nb as mn\ntoken = '{token}'\nmn.log_param('token', token)")
-    notebook.kernel.close()
-    run = notebook.the_run()
+    own_notebook.run(f"import mlops_nb as mn\ntoken = '{token}'\nmn.log_param('token', token)")
+    own_notebook.kernel.close()
+    run = own_notebook.the_run()
     assert "secret:" in run.params["token"].value
-    for file in (notebook.folder / ".mlops").rglob("*"):
+    for file in (own_notebook.folder / ".mlops").rglob("*"):
         assert not file.is_file() or token.encode() not in file.read_bytes()

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar
 
 from mlops_nb.capture.guard import guard
@@ -98,23 +99,23 @@ def ask(question: Callable[[], _T], default: _T) -> _T:
 def model_params(estimator: object) -> dict[str, Json]:
     """Read its parameters by scikit-learn's keys, those that were changed first.
 
-    ``estimator`` is the name of its class, with that of the estimator inside for one that has
-    a parameter of this name: ``GridSearchCV(SVC)``.
+    ``estimator`` is the name of its class; that of the estimator inside of a search, whose
+    parameter has the same key, is ``estimator__class``.
     """
     values = _params(estimator, deep=True)
     changed = _changed(estimator, values)
     keys = sorted(
         (key for key in values if key != "estimator"), key=lambda key: key not in changed
     )
-    name = type(estimator).__name__
+    names = {"estimator": type(estimator).__name__}
     if values.get("estimator") is not None:
-        name = f"{name}({type(values['estimator']).__name__})"
-    return {"estimator": name, **{key: as_param(values[key]) for key in keys}}
+        names["estimator__class"] = type(values["estimator"]).__name__
+    return names | {key: as_param(values[key]) for key in keys}
 
 
 def changed_params(estimator: object) -> set[str]:
     """Give the keys of `model_params` whose values are not the defaults; ``estimator`` always."""
-    return {"estimator", *_changed(estimator, _params(estimator, deep=True))}
+    return {"estimator", "estimator__class", *_changed(estimator, _params(estimator, deep=True))}
 
 
 def _params(estimator: object, *, deep: bool) -> dict[str, object]:
@@ -141,11 +142,21 @@ def _changed(estimator: object, values: Mapping[str, object]) -> set[str]:
 
 
 def _defaults(estimator: object) -> Mapping[str, object]:
-    def read() -> dict[str, object]:
-        parameters = inspect.signature(type(estimator).__init__).parameters.values()
-        return {parameter.name: parameter.default for parameter in parameters}
+    return ask(lambda: _defaults_of(type(estimator)), {})
 
-    return ask(read, {})
+
+def _defaults_of(cls: type) -> dict[str, object]:
+    """Read the defaults of a constructor; what it takes as ``**kwargs`` goes to its base's."""
+    defaults: dict[str, object] = {}
+    for base in cls.__mro__:
+        constructor = vars(base).get("__init__")
+        if not isinstance(constructor, FunctionType):
+            continue
+        parameters = inspect.signature(constructor).parameters.values()
+        defaults = {parameter.name: parameter.default for parameter in parameters} | defaults
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return defaults
 
 
 def _is_same(value: object, default: object) -> bool:
@@ -159,12 +170,7 @@ def _is_same(value: object, default: object) -> bool:
 def _is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
-    return (
-        value is None or isinstance(value, str) or as_number(value) is not None or value in _BOTH
-    )
-
-
-_BOTH = (True, False)
+    return value is None or isinstance(value, str | bool) or as_number(value) is not None
 
 
 def as_param(value: object) -> Json:

@@ -103,6 +103,7 @@ class Installed:
         self._known: dict[str, weakref.ref[ModuleType]] = {}
         self._searched: weakref.WeakSet[ModuleType] = weakref.WeakSet()
         self._module_count = 0
+        self._is_on = False
         # What others may set again: a class that is unpickled by value, or that autoreload renews.
         self._changeable: weakref.WeakKeyDictionary[type, Mapping[str, Kind]]
         self._changeable = weakref.WeakKeyDictionary()
@@ -111,6 +112,7 @@ class Installed:
 
     def start(self, namespace: dict[str, object]) -> None:
         """Patch what is imported already, and wait for the rest."""
+        self._is_on = True
         self._watch.start()
         self.refresh(namespace)
 
@@ -122,6 +124,7 @@ class Installed:
                 _installed = None
                 stop_telling()
         with self._lock:
+            self._is_on = False
             self._watch.stop()
             for redirection in self._redirections.values():
                 redirection.undo()
@@ -145,6 +148,8 @@ class Installed:
         """
         forget_interrupted_calls()
         with guard("autolog classes"), self._lock:
+            if not self._is_on:
+                return
             self._look_for_modules()
             for cls, methods in list(self._changeable.items()):
                 patch_methods(cls, methods)
@@ -187,7 +192,7 @@ class Installed:
         elif patch.root not in self._trees:
             self._trees[patch.root] = patch
             for base in (patch.root, *patch.makers):
-                self._watch_births(base, patch)
+                self._watch_births(base)
             self._walk(patch)
 
     def _redirect(
@@ -199,7 +204,7 @@ class Installed:
 
     # --- classes ------------------------------------------------------------------------------
 
-    def _watch_births(self, base: type, tree: ClassTree) -> None:
+    def _watch_births(self, base: type) -> None:
         """Let ``__init_subclass__`` of a base patch each new class, after all it does itself.
 
         A base without one written in Python is left alone: `refresh` finds its new subclasses.
@@ -208,7 +213,7 @@ class Installed:
         def target(original: FunctionType) -> Callable[..., None]:
             def make(cls: type, /, *args: object, **kwargs: object) -> None:
                 original(cls, *args, **kwargs)
-                self._born(cls, tree)
+                self._born(cls)
 
             return make
 
@@ -216,10 +221,11 @@ class Installed:
         if isinstance(function, FunctionType):
             self._redirect(function, lambda found: Redirection(found, target))
 
-    def _born(self, cls: type, tree: ClassTree) -> None:
-        if _installed is self and tree.root in cls.__mro__:
-            with guard("autolog classes"), self._lock:
-                self._watch_class(cls, tree.methods)
+    def _born(self, cls: type) -> None:
+        with guard("autolog classes"), self._lock:
+            for tree in self._trees.values():
+                if tree.root in cls.__mro__:
+                    self._watch_class(cls, tree.methods)
 
     def _walk(self, tree: ClassTree) -> None:
         """Patch each class of a tree that has not been seen yet."""

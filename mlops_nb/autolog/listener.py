@@ -245,7 +245,7 @@ def _snake_case(name: str) -> str:
 def _scoring_name(call: Call, estimator: object) -> str:
     scoring = call.arguments().get("scoring")
     if isinstance(scoring, str):
-        return kit.metric_name(scoring.removeprefix("neg_"))
+        return kit.metric_name(scoring)
     return kit.score_name(estimator)
 
 

@@ -97,25 +97,28 @@ def _mean_and_deviation(name: str, values: Iterable[float]) -> dict[str, float]:
 def _read_learning_curve(result: Any, key: str) -> Results:
     sizes, train, test = result[:3]
     rows = [{"train_size": as_param(size)} for size in sizes]
-    return _read_curve(rows, train, test, key)
+    _add_scores(rows, train, test, key)
+    last = rows[-1] if rows else {}
+    return {name: value for name, value in last.items() if name.startswith("cv.")}, rows
 
 
 def _read_validation_curve(result: Any, key: str) -> Results:
     train, test = result[:2]
-    return _read_curve([{"point": point + 1} for point in range(len(test))], train, test, key)
+    rows: list[dict[str, Json]] = [{"point": point + 1} for point in range(len(test))]
+    _add_scores(rows, train, test, key)
+    # Each point is another model: none of them is the value of the curve.
+    return {}, rows
 
 
-def _read_curve(
+def _add_scores(
     rows: list[dict[str, Json]],
     train: Sequence[Iterable[float]],
     test: Sequence[Iterable[float]],
     key: str,
-) -> Results:
+) -> None:
     for row, on_train, on_test in zip(rows, train, test, strict=True):
         row.update(_mean_and_deviation(f"cv.train.{key}", on_train))
         row.update(_mean_and_deviation(f"cv.{key}", on_test))
-    last = rows[-1] if rows else {}
-    return {name: value for name, value in last.items() if name.startswith("cv.")}, rows
 
 
 def _read_permutations(result: Any, key: str) -> Results:

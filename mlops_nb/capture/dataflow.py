@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mlops_nb.capture.proof import Proof
 from mlops_nb.capture.reach import reach
 from mlops_nb.capture.values import can_change, is_same, mark
 
@@ -37,15 +38,6 @@ class Touched:
     binds: tuple[str, ...] = ()
     mutates: tuple[str, ...] = ()
     deletes: tuple[str, ...] = ()
-
-    def as_fields(self) -> dict[str, tuple[str, ...]]:
-        """The fields of `model.ExecutionEnded` with these names."""
-        return {
-            "reads": self.reads,
-            "binds": self.binds,
-            "mutates": self.mutates,
-            "deletes": self.deletes,
-        }
 
 
 NOTHING = Touched()
@@ -73,20 +65,20 @@ class Watch:
         self._namespace = namespace
         self._names = names
         self._hidden = hidden
-        self._reach = reach(names.reads, namespace, names.settled)
+        self._reach = reach(names, namespace)
         self._ids: dict[str, int] | None = None
         self._inner: list[Touched] = []
         self._marks = {}
-        certain = names.certain
         for name in (*names.binds, *names.deletes, *self._reach.stores, *self._reach.deletes):
             if name in namespace:
                 value = namespace[name]
-                self._marks[name] = (id(value), None if name in certain else mark(value))
+                self._marks[name] = (id(value), mark(value))
         read = (*names.reads, *names.mutates, *names.consumes, *self._reach.loads)
         self._existed = {*filter(namespace.__contains__, read), *self._marks}
         self._last = frozenset(islice(reversed(namespace), _KEPT_MARKS))
         if names.is_dynamic or self._reach.is_dynamic:
             self.widen()
+        self._proof = Proof(namespace, (*names.mutates, *self._reach.loads), names.calls)
 
     @property
     def is_dynamic(self) -> bool:
@@ -114,11 +106,9 @@ class Watch:
         is_complete
             Whether the cell ran to its end; else nothing in it is certain.
         """
-        defined = reach(self._names.binds, self._namespace)
-        loads = (*self._reach.loads, *defined.loads)
         binds, unsure, deletes = self._changes(is_complete=is_complete)
-        reads = self._reads((*self._names.reads, *loads, *unsure))
-        mutates = self._mutates(loads, origins)
+        reads = self._reads((*self._names.reads, *self._reach.loads, *unsure))
+        mutates = self._mutates(origins)
         for inner in self._inner:
             reads.update(dict.fromkeys(inner.reads))
             binds.update(dict.fromkeys(inner.binds))
@@ -196,13 +186,15 @@ class Watch:
                 reads[name] = None
         return reads
 
-    def _mutates(self, loads: tuple[str, ...], origins: Origins) -> dict[str, None]:
+    def _mutates(self, origins: Origins) -> dict[str, None]:
         namespace, names, existed = self._namespace, self._names, self._existed
         direct = [
             n
-            for n in (*names.mutates, *loads)
+            for n in (*names.mutates, *self._reach.loads)
             if n in existed and n in namespace and (can_change(namespace[n]) or n in names.sets)
         ]
+        unchanged = self._proof.unchanged()
+        direct = [n for n in direct if n not in unchanged]
         direct += [n for n in names.consumes if n in existed and _is_iterator(namespace.get(n))]
         for inner in self._inner:
             direct += inner.mutates

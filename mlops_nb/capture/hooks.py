@@ -246,7 +246,16 @@ class Capture:
         self._origins.update(names, touched.binds)
         self._listener.execution_started(live)
         ended = ExecutionEnded(
-            live.id, at_ns, "ok", 0.0, 0.0, execution_count=order, **touched.as_fields()
+            id=live.id,
+            at_ns=at_ns,
+            status="ok",
+            duration_s=0.0,
+            cpu_s=0.0,
+            execution_count=order,
+            reads=touched.reads,
+            binds=touched.binds,
+            mutates=touched.mutates,
+            deletes=touched.deletes,
         )
         self._listener.execution_ended(live, ended)
 
@@ -392,7 +401,10 @@ class Capture:
             error=cell_error(live, result, status) if status != "ok" else None,
             flags=_late_flags(live),
             execution_count=_count_of(live, result),
-            **touched.as_fields(),
+            reads=touched.reads,
+            binds=touched.binds,
+            mutates=touched.mutates,
+            deletes=touched.deletes,
         )
         self._shown_in_terminal(live, result)
         with guard("listener"):
@@ -411,7 +423,7 @@ class Capture:
         return touched
 
     def _cpu_ns(self) -> int:
-        """CPU time so far: of the process for its main thread, so that libraries' threads count."""
+        """CPU time so far; on the main thread all of the process, as libraries have threads."""
         if threading.get_ident() == self._main:
             return time.process_time_ns()
         return time.thread_time_ns()

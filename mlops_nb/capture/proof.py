@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from mlops_nb.capture.guard import guard
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -26,40 +28,48 @@ _DEPTH = 3
 _FITS = ("fit", "fit_predict", "fit_transform", "partial_fit", "cross_val", "train")
 
 
-def budget_for(calls: Iterable[str]) -> int:
-    """Bytes that may be read for a cell, by what it calls."""
-    tails = (call.rpartition(".")[2] for call in calls)
-    return FIT_BUDGET_BYTES if any(tail.startswith(_FITS) for tail in tails) else BUDGET_BYTES
-
-
-def witnesses(
-    names: Iterable[str], namespace: Mapping[str, object], budget_bytes: int
-) -> dict[str, object]:
-    """Read the values of these names; names without a proof are left out.
+class Proof:
+    """The values a cell may change, as they were when it began.
 
     Parameters
     ----------
-    names
-        What a cell may change.
     namespace
         The notebook's.
-    budget_bytes
-        Most bytes that are read.
+    names
+        What the cell may change.
+    calls
+        What it calls: a cell that fits a model may be read more of.
     """
-    found: dict[str, object] = {}
-    for name in names:
-        witness, size = _witness(namespace.get(name), budget_bytes)
-        if witness is not None:
-            found[name] = witness
-            budget_bytes -= size
-    return found
+
+    def __init__(
+        self, namespace: Mapping[str, object], names: Iterable[str], calls: Iterable[str]
+    ) -> None:
+        self._namespace = namespace
+        self._before: dict[str, tuple[int, object]] = {}
+        budget_bytes = _budget_for(calls)
+        with guard("proof"):
+            for name in dict.fromkeys(names):
+                value = namespace.get(name)
+                witness, size = _witness(value, budget_bytes)
+                if witness is not None:
+                    self._before[name] = id(value), witness
+                    budget_bytes -= size
+
+    def unchanged(self) -> set[str]:
+        """Names that hold the same object with the same content still."""
+        found: set[str] = set()
+        with guard("proof"):
+            for name, (address, witness) in self._before.items():
+                value = self._namespace.get(name)
+                size = _size(value) if id(value) == address else -1
+                if size >= 0 and _witness(value, size)[0] == witness:
+                    found.add(name)
+        return found
 
 
-def unchanged(before: Mapping[str, object], namespace: Mapping[str, object]) -> set[str]:
-    """Names whose values are as they were."""
-    total = sum(_size(namespace.get(name)) for name in before)
-    after = witnesses(before, namespace, total)
-    return {name for name, witness in after.items() if witness == before[name]}
+def _budget_for(calls: Iterable[str]) -> int:
+    tails = (call.rpartition(".")[2] for call in calls)
+    return FIT_BUDGET_BYTES if any(tail.startswith(_FITS) for tail in tails) else BUDGET_BYTES
 
 
 def _witness(value: object, budget_bytes: int) -> tuple[object, int]:

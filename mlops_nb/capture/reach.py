@@ -6,10 +6,12 @@ import dis
 import types
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mlops_nb.source import CellNames
 
 Namespace: TypeAlias = "dict[str, object]"
 
@@ -62,28 +64,29 @@ def _collect_codes(
     value: object, namespace: Namespace, codes: list[types.CodeType], depth: int = 3
 ) -> None:
     """Gather code of the notebook that using a value may run."""
-    kind = type(value)
-    inner: Iterable[object] = ()
-    if kind is types.FunctionType:
-        function = cast("types.FunctionType", value)
-        if function.__globals__ is namespace:
-            codes.append(function.__code__)
-        inner = [*vars(function).values(), *map(_content, function.__closure__ or ())]
-    elif isinstance(value, type):
-        if value.__module__ == "__main__":
-            inner = [*vars(value).values(), *value.__bases__]
-    elif kind in {types.MethodType, staticmethod, classmethod}:
-        inner = [cast("types.MethodType", value).__func__]
-    elif kind is property:
-        inner = [cast("property", value).fget, cast("property", value).fset]
-    elif kind.__module__ == "__main__":
-        inner = [kind]
-    elif kind.__module__ == "functools":
-        inner = [getattr(value, "func", None), getattr(value, "__wrapped__", None)]
+    if isinstance(value, types.FunctionType) and value.__globals__ is namespace:
+        codes.append(value.__code__)
     if depth:
-        for part in inner:
+        for part in _parts(value):
             if _may_run(part):
                 _collect_codes(part, namespace, codes, depth - 1)
+
+
+def _parts(value: object) -> Iterable[object]:
+    """What a function, class or instance runs: methods, bases, what it wraps."""
+    kind = type(value)
+    if isinstance(value, types.FunctionType):
+        return [*vars(value).values(), *map(_content, value.__closure__ or ())]
+    if isinstance(value, type):
+        is_ours = value.__module__ == "__main__"
+        return [*vars(value).values(), *value.__bases__] if is_ours else ()
+    if isinstance(value, types.MethodType | staticmethod | classmethod):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget, value.fset]
+    if kind.__module__ == "functools":
+        return [getattr(value, "func", None), getattr(value, "__wrapped__", None)]
+    return [kind]
 
 
 def _content(cell: types.CellType) -> object:
@@ -95,7 +98,7 @@ def _content(cell: types.CellType) -> object:
 
 
 def _may_run(value: object) -> bool:
-    """Whether `_codes_of` can find anything in a value; a quick look at its type."""
+    """Whether code can be found in a value; a quick look at its type."""
     kind = type(value)
     return kind in _RUNS or kind.__module__ in {"__main__", "functools"}
 
@@ -122,21 +125,36 @@ class Reach:
         self.is_dynamic |= inner.is_dynamic
 
 
-def reach(names: Iterable[str], namespace: Namespace) -> Reach:
-    """Follow names through the functions and classes they hold."""
+def reach(names: CellNames, namespace: Namespace) -> Reach:
+    """Follow the names that a cell reads through the functions and classes they hold.
+
+    What the cell has bound for certain before it first uses a function is its own.
+    """
     found = Reach()
-    waiting = list(names)
-    seen = set(waiting)
-    codes: list[types.CodeType] = []
+    for name, read_at in names.read_at.items():
+        if _may_run(namespace.get(name)):
+            inner = _reach_from(name, namespace)
+            for load in inner.loads:
+                if names.bound_at.get(load, read_at) >= read_at:
+                    found.loads[load] = None
+            found.stores.update(inner.stores)
+            found.deletes.update(inner.deletes)
+            found.is_dynamic |= inner.is_dynamic
+    return found
+
+
+def _reach_from(name: str, namespace: Namespace) -> Reach:
+    found = Reach()
+    waiting = [name]
     while waiting:
-        value = namespace.get(waiting.pop())
-        if not _may_run(value):
-            continue
-        codes.clear()
-        _collect_codes(value, namespace, codes)
+        codes: list[types.CodeType] = []
+        _collect_codes(namespace.get(waiting.pop()), namespace, codes)
         for code in codes:
             inner = _names_of_code(code)
+            waiting += [
+                load
+                for load in inner.loads
+                if load not in found.loads and _may_run(namespace.get(load))
+            ]
             found.take(inner)
-            waiting += [name for name in inner.loads if name not in seen]
-            seen.update(inner.loads)
     return found

@@ -174,16 +174,16 @@ def _watched(
 @contextmanager
 def _lines(_title: str, _total: int) -> Iterator[tuple[Callable[[str], None], OnProgress]]:
     """Print a line at the end of each cell."""
-    begun = {"at": time.monotonic()}
+    begun: dict[int, float] = {}
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     def on_progress(index: int, total: int, what: str) -> None:
         if what == "started":
-            begun["at"] = time.monotonic()
+            begun[index] = time.monotonic()
             return
-        say(f"cell {index + 1}/{total} {what} {time.monotonic() - begun['at']:.1f} s")
+        say(f"cell {index + 1}/{total} {what} {time.monotonic() - begun.pop(index):.1f} s")
 
     yield say, on_progress
 
@@ -213,8 +213,8 @@ def _bar(title: str, total: int) -> Iterator[tuple[Callable[[str], None], OnProg
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total)
 
-        def on_progress(index: int, total: int, what: str) -> None:
-            progress.update(task, total=total, completed=index + (what != "started"))
+        def on_progress(_index: int, total: int, what: str) -> None:
+            progress.update(task, total=total, advance=what != "started")
 
         def say(text: str) -> None:
             console.print(text, markup=False, highlight=False)

@@ -27,9 +27,9 @@ def is_seed(param: str) -> bool:
 def differing_params(runs: Sequence[Run]) -> tuple[str, ...]:
     """Name the parameters worth a column: those that tell these runs apart.
 
-    A parameter differs if two runs have different values of it, or if a run lacks it and
-    another one has changed it from its default. The defaults of an estimator that the others
-    are not do not count: else comparing two classes would show everything.
+    A parameter differs if some run changed it from its default, and another one has another
+    value of it, or lacks it. Defaults alone do not count: each class of estimators has its own,
+    so comparing two classes would show everything.
     """
     having = [run for run in runs if run.params]
     differing = [key for key in ordered_params(having) if _differs(key, having)]
@@ -68,20 +68,25 @@ def headline_metric(runs: Sequence[Run]) -> str | None:
 
 def value_key(value: Json) -> str:
     """Give equal values one key: 1 and 1.0 are equal, 1 and True are not."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if isinstance(value, bool | str):
+        return f"{type(value).__name__} {value}"
+    if isinstance(value, int | float):
+        return str(int(value) if value == value // 1 else value)
     return json.dumps(plain(value), sort_keys=True)
 
 
-def _weight(key: str, runs: Sequence[Run]) -> tuple[bool, bool, bool, int]:
-    """Rank a parameter that differs: one that was tried out in many runs comes first."""
-    found = [run.params[key] for run in runs if key in run.params]
-    was_tried = len({value_key(param.value) for param in found}) > 1
-    return (key != "estimator", is_seed(key), not was_tried, -len(found))
+def _weight(key: str, runs: Sequence[Run]) -> tuple[bool, bool, int]:
+    """Rank a parameter that differs: the one that was tried out most comes first."""
+    tried = {
+        value_key(run.params[key].value)
+        for run in runs
+        if key in run.params and not run.params[key].is_default
+    }
+    return (key != "estimator", is_seed(key), -len(tried))
 
 
 def _differs(key: str, runs: Sequence[Run]) -> bool:
     found = [run.params[key] for run in runs if key in run.params]
-    if len({value_key(param.value) for param in found}) > 1:
-        return True
-    return len(found) < len(runs) and any(not param.is_default for param in found)
+    if all(param.is_default for param in found):
+        return False
+    return len(found) < len(runs) or len({value_key(param.value) for param in found}) > 1

@@ -198,7 +198,6 @@ def _row_document(row: Row) -> dict[str, Any]:
         "depth": row.depth,
         "children": row.children,
         "is_best": row.is_best,
-        "params": plain(row.params),
         "metrics": {plain(key): _cell_document(cell) for key, cell in row.metrics.items()},
         "duration_s": row.duration_s,
         "data": _mark_document(row.data),

@@ -246,13 +246,8 @@ def thinned(values: Sequence[float], points: int) -> tuple[float, ...]:
 
 def _ranked(rows: Sequence[Row], metrics: Sequence[str], sort_by: str | None) -> list[Row]:
     """Sort best first with children below their parents, and mark the best of each metric."""
-    marked = list(rows)
-    for key in metrics:
-        marked = _with_shares(marked, key)
-    marked = [
-        replace(row, is_best=any(key == sort_by and c.is_best for key, c in row.metrics.items()))
-        for row in marked
-    ]
+    ranges = {key: found for key in metrics if (found := _worst_and_best(rows, key)) is not None}
+    marked = [_with_shares(row, ranges, sort_by) for row in rows]
     # Newest first wherever the metric does not decide: a stable sort on top of this one.
     marked.sort(key=lambda row: row.run.started_at, reverse=True)
     marked.sort(key=lambda row: _rank(row, sort_by))
@@ -279,23 +274,26 @@ def _value(row: Row, key: str | None) -> float | None:
     return None if cell is None or cell.binding == "relation" else cell.value
 
 
-def _with_shares(rows: Sequence[Row], key: str) -> list[Row]:
+def _worst_and_best(rows: Sequence[Row], key: str) -> tuple[float, float] | None:
+    """Give the ends of the values of a metric; None where there is nothing to tell apart."""
     values = [value for value in (_value(row, key) for row in rows) if value is not None]
     if not values or min(values) == max(values):
-        return list(rows)
-    worst, best = min(values), max(values)
-    if is_lower_better(key):
-        worst, best = best, worst
-    return [_with_share(row, key, worst, best) for row in rows]
+        return None
+    low, high = min(values), max(values)
+    return (high, low) if is_lower_better(key) else (low, high)
 
 
-def _with_share(row: Row, key: str, worst: float, best: float) -> Row:
-    value = _value(row, key)
-    if value is None:
-        return row
-    share = (value - worst) / (best - worst)
-    cell = replace(row.metrics[key], is_best=value == best, share=share)
-    return replace(row, metrics={**row.metrics, key: cell})
+def _with_shares(row: Row, ranges: Mapping[str, tuple[float, float]], sort_by: str | None) -> Row:
+    """Say of each value where between the worst and the best one it is."""
+    cells = dict(row.metrics)
+    for key in row.metrics.keys() & ranges.keys():
+        value = _value(row, key)
+        if value is not None:
+            worst, best = ranges[key]
+            share = (value - worst) / (best - worst)
+            cells[key] = replace(cells[key], is_best=value == best, share=share)
+    is_best = any(key == sort_by and cell.is_best for key, cell in cells.items())
+    return replace(row, metrics=cells, is_best=is_best)
 
 
 def _best(rows: Sequence[Row], metrics: Iterable[str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.display.blocks import Block, Cell, Column, Picture, Tone
 
-NOTEBOOK_COLUMNS = 160  # letters of this size in the output area of a usual window
+NOTEBOOK_COLUMNS = 170  # letters of this size in the output area of a usual window
 
 _GOOD, _BAD, _WARN, _MUTED = "#23905a", "#d64a45", "#a8730f", "#7f7f7f"
 _RULE = "rgba(128, 128, 128, 0.35)"
@@ -52,10 +52,9 @@ _TABLE = (
     "font-variant-numeric:tabular-nums;width:auto"
 )
 _BOX = "border:none;padding:3px 10px 3px 0"
-_VALUE_BOX, _CHANGE_BOX = (
-    "border:none;padding:3px 2px 3px 4px",
-    "border:none;padding:3px 10px 3px 4px",
-)
+_VALUE_BOX = "border:none;padding:3px 2px 3px 4px"
+_CHANGE_BOX = "border:none;padding:3px 10px 3px 4px"
+_BAR_BOX = "border:none;padding:3px 10px 3px 6px"
 _HEAD = (
     f"{_BOX};border-bottom:1px solid {_RULE};font-weight:500;color:{_MUTED};"
     "vertical-align:bottom;white-space:normal"
@@ -240,7 +239,7 @@ def _head(column: Column, span: int) -> str:
 
 
 def _cell(column: Column, cell: Cell, places: int) -> str:
-    box = _VALUE_BOX if column.has_changes else _BOX
+    box = _VALUE_BOX if column.has_changes else _BOX if cell.bar is None else _BAR_BOX
     bar = "" if cell.bar is None else f";{_bar(cell.bar)}"
     content = _value(column, cell, places)
     style = f"{box};white-space:nowrap;{_side(column)}{bar}"

@@ -109,13 +109,19 @@ def _selected(
         runs = list({run.id: run for run in (*named, *children)}.values())
         return runs, len(runs)
     if query is None and notebook is not None:
-        query = f"notebook = '{notebook}'" if "'" not in notebook else None
+        query = f"notebook = {_quoted(notebook)}"
     runs = store.runs(query, limit=limit)
     return runs, max(store.count_runs(query), len(runs))
 
 
 def _children(store: Store, run: Run) -> list[Run]:
-    return [] if run.parent else store.runs(f"parent = '{run.id}'", limit=None)
+    return [] if run.parent else store.runs(f"parent = {_quoted(run.id)}")
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a value in a query."""
+    doubled = text.replace("\\", "\\\\").replace("'", "''")
+    return f"'{doubled}'"
 
 
 def _series(store: Store, runs: Iterable[Run]) -> Mapping[tuple[str, str], Sequence[float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.compare.columns import ordered_metrics
@@ -85,21 +86,39 @@ class RunsView(View):
 
     def document(self) -> dict[str, Any]:
         """Give the runs that are drawn as JSON."""
-        return runs_document(self.runs[:_MOST_ROWS], total=self._known)
+        return runs_document(self._in_order()[:_MOST_ROWS], total=self._known)
 
     def blocks(self) -> tuple[Block, ...]:
         """Give the heading, the table, and what to do next."""
         if not self.runs:
             return nothing_yet(self.place, self.query)
-        shown = self.runs[:_MOST_ROWS]
+        shown = self._in_order()[:_MOST_ROWS]
         columns = list(_columns(shown, self.now))
         rows = zip(*(cells for _, cells in columns), strict=True)
         table = Table(
             tuple(column for column, _ in columns),
             tuple(TableRow(cells) for cells in rows),
-            summary=f"{counted(len(shown), 'run')}, newest first",
+            summary=counted(len(shown), "run"),
         )
         return (self._heading(len(shown)), table, *self._next(len(shown)))
+
+    @property
+    def _is_by_time(self) -> bool:
+        """Whether they came newest first, rather than in an order that was asked for."""
+        began = [run.started_at for run in self.runs]
+        return began == sorted(began, reverse=True)
+
+    def _in_order(self) -> tuple[Run, ...]:
+        """Put children below their parent, unless another order was asked for."""
+        if not self._is_by_time:
+            return self.runs
+        here = {run.id for run in self.runs}
+        below: dict[str, list[Run]] = {}
+        for run in self.runs:
+            if run.parent in here:
+                below.setdefault(str(run.parent), []).append(run)
+        tops = [run for run in self.runs if run.parent not in here]
+        return tuple(each for run in tops for each in (run, *below.get(run.id, ())))
 
     @property
     def _known(self) -> int:
@@ -107,7 +126,8 @@ class RunsView(View):
 
     def _heading(self, shown: int) -> Block:
         more = f", {shown:,} shown" if self._known > shown else ""
-        text = f"{counted(self._known, 'run')}{more} · newest first"
+        order = " · newest first" if self._is_by_time else ""
+        text = f"{counted(self._known, 'run')}{more}{order}"
         # "2 min ago" in a saved notebook would be read next year, so it says from when.
         return line(Span(text, "strong"), Span(f"   as of {exact_time(self.now)}", "muted"))
 
@@ -129,9 +149,9 @@ class RunsView(View):
 
 def _columns(runs: tuple[Run, ...], now: datetime) -> Iterator[_Columns]:
     labels = short_labels(run.id for run in runs)
-    here = {run.id for run in runs}
+    below = _below_parents(runs)
     yield Column(""), tuple(_mark(run) for run in runs)
-    yield Column("run"), tuple(_label(run, labels[run.id], here) for run in runs)
+    yield Column("run"), tuple(_label(run, labels[run.id], below) for run in runs)
     yield Column("name", rank=10), tuple(Cell(run.name) for run in runs)
     if any(run.attempt > 1 for run in runs):
         cells = tuple(Cell(str(run.attempt) if run.attempt else "") for run in runs)
@@ -159,8 +179,18 @@ def _mark_tone(run: Run) -> Any:
     return "good" if run.status == "finished" else status_tone(run.status)
 
 
-def _label(run: Run, label: str, here: set[str]) -> Cell:
-    return Cell(f"└ {label}" if run.parent in here else label, "strong", started_hover(run))
+def _below_parents(runs: tuple[Run, ...]) -> set[str]:
+    """Name the children that stand directly below their parent or a sibling."""
+    below: set[str] = set()
+    for before, run in pairwise(runs):
+        is_sibling = before.id in below and before.parent == run.parent
+        if run.parent is not None and (run.parent == before.id or is_sibling):
+            below.add(run.id)
+    return below
+
+
+def _label(run: Run, label: str, below: set[str]) -> Cell:
+    return Cell(f"└ {label}" if run.id in below else label, "strong", started_hover(run))
 
 
 def _estimator(run: Run) -> Cell:

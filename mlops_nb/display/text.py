@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTEBOOK_COLUMNS = 120
 _GAP = "  "
 # Long cells are cut to these widths, the last only when no column is left to do without.
-_CUTS = (28, 20, 14)
+_CUTS = (28, 24, 21, 18, 16, 14)
 _DISPENSABLE = 30
 _INDENT = "  "
 _PAINT = {"strong": "1", "muted": "2", "good": "32", "bad": "31", "warn": "33", "code": "36"}
@@ -147,11 +147,15 @@ def _fitted(table: Table, columns: int) -> tuple[list[_Fitted], list[str]]:
     """Cut long cells, then drop columns by rank, until the table fits."""
     kept = list(range(len(table.columns)))
     dropped: list[int] = []
+    done: dict[tuple[int, int], _Fitted] = {}
     while True:
         rank, last = max((table.columns[i].rank, i) for i in kept)
         cuts = _CUTS if rank < _DISPENSABLE else _CUTS[:2]
         for widest in cuts:
-            fitted = [_fit(table, i, widest) for i in kept]
+            for i in kept:
+                if (i, widest) not in done:
+                    done[i, widest] = _fit(table, i, widest)
+            fitted = [done[i, widest] for i in kept]
             if sum(column.width + len(_GAP) for column in fitted) - len(_GAP) <= columns:
                 return fitted, _titles(table, dropped)
         if rank == 0:

@@ -13,7 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mlops_nb.errors import CannotFingerprint
-from mlops_nb.fingerprint.scheme import OpaqueValueError, OverBudgetError, Pass, schema_digest
+from mlops_nb.fingerprint.plain import class_module, class_mro, class_path
+from mlops_nb.fingerprint.scheme import (
+    FAILURES,
+    OpaqueValueError,
+    OverBudgetError,
+    Pass,
+    schema_digest,
+)
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
@@ -28,27 +35,9 @@ _HANDLERS = {
     "builtins": "mlops_nb.fingerprint.plain",
     "numpy": "mlops_nb.fingerprint.numpy_values",
     "pandas": "mlops_nb.fingerprint.pandas_values",
+    "pyarrow": "mlops_nb.fingerprint.arrow_values",
 }
 _ENTRY_POINT_GROUP = "mlops_nb.fingerprints"
-
-# What reading a broken, foreign or just then changing object can raise, anything that is not
-# the user's own interrupt; listed, because a blanket catch would hide our mistakes in tests.
-_FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    OpaqueValueError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    Warning,
-)
 
 
 def fingerprint(
@@ -90,14 +79,16 @@ def fingerprint(
     """
     started = time.thread_time_ns()
     tracker = Pass(budget_bytes)
+    inner = ""
     try:
         found = read_value(value, tracker)
     except OverBudgetError:
         found = Fingerprint(_kind(value), "", schema_digest(_kind(value), ()), "skipped:budget")
-    except _FAILURES:
+    except FAILURES as error:
         found = Fingerprint(_kind(value), "", assurance="opaque")
+        inner = str(error) if isinstance(error, OpaqueValueError) else ""
     if strict and found.assurance == "opaque":
-        raise CannotFingerprint(found.kind)
+        raise CannotFingerprint(f"{found.kind} that holds a {inner}" if inner else found.kind)
     cost_ns = time.thread_time_ns() - started
     return replace(found, size_bytes=tracker.size_bytes, cost_ns=cost_ns)
 
@@ -127,9 +118,9 @@ def foreign_encoder(cls: type) -> Callable[[Encoder, object], bytes]:
     """
     handler = _handler(cls)
     if handler is _plain():
-        raise OpaqueValueError
+        raise OpaqueValueError(class_path(cls))
     encode = handler.encode
-    return lambda encoder, value: encode(value, cls, encoder.tracker)  # type: ignore[no-any-return]
+    return lambda encoder, value: encode(value, cls, encoder.tracker)
 
 
 def load_registered() -> list[str]:
@@ -150,8 +141,6 @@ def load_registered() -> list[str]:
 
 
 def _handler(cls: type) -> ModuleType:
-    from mlops_nb.fingerprint.plain import class_module, class_mro
-
     for base in class_mro(cls):
         library = class_module(base).partition(".")[0]
         # A class can claim any module: only what the user has loaded is believed.
@@ -165,6 +154,4 @@ def _plain() -> ModuleType:
 
 
 def _kind(value: object) -> str:
-    from mlops_nb.fingerprint.plain import class_path
-
     return class_path(type(value))

@@ -73,7 +73,7 @@ def coded_column(codes: NDArray[Any], categories: Categories, tracker: Pass) -> 
 def _used(
     categories: Categories, codes: NDArray[np.intp]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """Number the categories that a chunk uses; return the number of each code, and their digests."""
+    """Number the categories that a chunk uses: the number of each code, and their digests."""
     is_used = np.zeros(len(categories.ranks), np.bool_)
     # Often a few rows show every category, and then the others need no look.
     for first, last in ((0, _FIRST_LOOK), (_FIRST_LOOK, None)):

@@ -327,33 +327,39 @@ def _add_odd(piece: NDArray[Any], column: Column, tracker: Pass) -> None:
 def _add_gaps(
     piece: NDArray[Any], missing: NDArray[np.bool_], nulls: int, column: Column, tracker: Pass
 ) -> None:
-    low = high = total = None
-    if nulls < len(piece):
-        low, high, total = _present_bounds(piece, missing)
-    zeroed = piece.copy()
-    np.copyto(zeroed, np.zeros((), piece.dtype), where=missing)
-    if piece.dtype.kind == "f":
-        nulls += int(np.count_nonzero(np.isnan(zeroed)))
-    chunk = digest_of(b"N", packed(missing), as_bytes(canonical(zeroed, tracker)))
+    filled = lent(tracker, piece)
+    np.copyto(filled, piece)
+    is_counted = piece.dtype.kind in "biuf" and nulls < len(piece)
+    low, high = _bounds_between(filled, missing) if is_counted else (None, None)
+    np.copyto(filled, np.zeros((), piece.dtype), where=missing)
+    total = _sum(filled) if is_counted else None
+    if piece.dtype.kind == "f" and total != total:  # noqa: PLR0124  NaN differs from itself
+        nulls += int(np.count_nonzero(np.isnan(filled)))
+        total = float(np.nansum(filled, dtype=np.float64))
+    chunk = digest_of(b"N", packed(missing), as_bytes(canonical(filled, tracker)))
     column.add(chunk, nulls, low, high, total)
 
 
-def _present_bounds(piece: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[Any, Any, Any]:
-    present = piece[~missing]
-    if piece.dtype.kind not in "biuf":
-        return None, None, None
-    if piece.dtype.kind == "b":
-        total = int(np.count_nonzero(present))
-        return total == len(present), total > 0, total
-    if piece.dtype.kind == "f":
-        return (
-            np.fmin.reduce(present).item(),
-            np.fmax.reduce(present).item(),
-            np.nansum(present, dtype=np.float64).item(),
-        )
-    low, high = np.minimum.reduce(present).item(), np.maximum.reduce(present).item()
-    is_wide = max(-low, high) * len(present) >= 2**63
-    return low, high, np.add.reduce(present, dtype=np.float64 if is_wide else None).item()
+def _bounds_between(filled: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[Any, Any]:
+    """Return least and greatest of the numbers that are there; overwrites the missing ones."""
+    if filled.dtype.kind == "f":
+        np.copyto(filled, np.nan, where=missing)
+        return np.fmin.reduce(filled).item(), np.fmax.reduce(filled).item()
+    bounds = np.iinfo(filled.dtype) if filled.dtype.kind in "iu" else None
+    np.copyto(filled, bounds.max if bounds else True, where=missing)
+    low = np.minimum.reduce(filled).item()
+    np.copyto(filled, bounds.min if bounds else False, where=missing)
+    return low, np.maximum.reduce(filled).item()
+
+
+def _sum(values: NDArray[Any]) -> float:
+    if values.dtype.kind == "b":
+        return int(np.count_nonzero(values))
+    if values.dtype.kind == "f":
+        return _row_sums(values[np.newaxis, :])[0]
+    is_wide = values.itemsize == _DOUBLE
+    total: float = np.add.reduce(values, dtype=np.float64 if is_wide else None).item()
+    return total
 
 
 _SUMMARIES = {

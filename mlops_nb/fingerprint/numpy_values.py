@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from xxhash import xxh3_128
 
-from mlops_nb.fingerprint.fixed_width import as_bytes, canonical, logical_type, native
-from mlops_nb.fingerprint.plain import class_module, class_path
+from mlops_nb.fingerprint.fixed_width import as_bytes, canonical, is_number, logical_type, native
+from mlops_nb.fingerprint.plain import attribute_of, class_path
 from mlops_nb.fingerprint.scheme import (
     CHUNK_BYTES,
     ROWS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BAND_BYTES = 33_554_432
 """Most memory that is gathered at once from an array that is not in C order."""
 
-_SMALL_BAND_BYTES = 1_048_576
+_SMALL_BAND_BYTES = CHUNK_BYTES
 _TILE = 64
 _PLAIN_KINDS = "biufcmMSUV"
 # Read as plain arrays: what they add is how they are shown, multiplied or kept.
@@ -48,14 +48,14 @@ def read(value: object, cls: type, tracker: Pass) -> Fingerprint:
     """Fingerprint an array or a scalar; raises `OpaqueValueError` for anything else."""
     if issubclass(cls, np.ndarray):
         return _read_array(value, cls, tracker)
-    kind = class_path(cls)
+    kind = _scalar_kind(value, cls) if _is_scalar(cls) else class_path(cls)
     digest = digest_of(kind.encode(), b"\0", encode(value, cls, tracker))
     return Fingerprint(kind, as_text(digest), schema_digest(kind, ()))
 
 
 def encode(value: object, cls: type, tracker: Pass) -> bytes:
     """Encode a value inside a container."""
-    if issubclass(cls, np.generic) and class_module(cls).partition(".")[0] == "numpy":
+    if _is_scalar(cls):
         return _encode_scalar(value, cls, tracker)
     if cls is np.ufunc:
         return tracker.encoder.composite("numpy.ufunc", [value.__name__])  # type: ignore[attr-defined]
@@ -63,34 +63,50 @@ def encode(value: object, cls: type, tracker: Pass) -> bytes:
         return tracker.encoder.composite("numpy.dtype", [np.dtype(value).descr])  # type: ignore[call-overload]
     if issubclass(cls, np.ndarray):
         found = _read_array(value, cls, tracker)
+        if not found.digest:
+            raise OverBudgetError
         return tracker.encoder.composite(found.kind, [found.digest])
-    raise OpaqueValueError
+    raise OpaqueValueError(class_path(cls))
+
+
+def _is_scalar(cls: type) -> bool:
+    return issubclass(cls, np.generic) and attribute_of(class_path(cls)) is cls
+
+
+def _scalar_kind(value: Any, cls: type) -> str:
+    # NumPy renames its scalar classes from version to version, not its dtypes.
+    dtype = value.dtype
+    return f"numpy.{dtype.name if dtype.kind in 'biufcmM' else cls.__name__}"
 
 
 def _encode_scalar(value: Any, cls: type, tracker: Pass) -> bytes:
     array = np.asarray(value)
     if array.dtype.kind == "O":
-        raise OpaqueValueError
+        raise OpaqueValueError(class_path(cls))
+    if is_number(array.dtype):
+        octets = canonical(array.reshape(1), tracker).tobytes()
+        return tracker.encoder.composite("numpy", [array.dtype.name, octets])
     digest, _, _ = array_digest(array, tracker)
-    return tracker.encoder.composite(class_path(cls), [digest])
+    return tracker.encoder.composite(_scalar_kind(value, cls), [digest])
 
 
 def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
     kind = "numpy.ndarray"
-    extras = b""
     if cls is not np.ndarray and not _is_plain(cls):
         kind = class_path(cls)
-        extras = _subclass_content(value, cls, tracker)
     # The base class's own view: nothing that a subclass overrides is called.
     array = np.ndarray.view(value, np.ndarray)
     schema = schema_digest(kind, [str(array.dtype.descr), str(array.shape[1:])])
     rows = array.shape[0] if array.ndim else None
     try:
-        digest, chunks, columns = array_digest(array, tracker)
+        if cls is np.ma.MaskedArray:
+            digest, chunks, columns = _masked_digest(value, array, tracker)
+        else:
+            digest, chunks, columns = array_digest(array, tracker)
+        if kind != "numpy.ndarray":
+            digest = digest_of(kind.encode(), _subclass_content(value, cls, tracker), digest)
     except OverBudgetError:
         return Fingerprint(kind, "", schema, "skipped:budget", rows, array.shape)
-    if extras or kind != "numpy.ndarray":
-        digest = digest_of(kind.encode(), b"\0", extras, b"\0", digest)
     return Fingerprint(
         kind,
         as_text(digest),
@@ -104,18 +120,29 @@ def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
 
 
 def _is_plain(cls: type) -> bool:
-    return class_module(cls).partition(".")[0] == "numpy" and cls.__name__ in _PLAIN_CLASSES
+    name = class_path(cls)
+    return name.rpartition(".")[2] in _PLAIN_CLASSES and (
+        name.partition(".")[0] == "numpy" and attribute_of(name) is cls
+    )
 
 
 def _subclass_content(value: Any, cls: type, tracker: Pass) -> bytes:
+    """Encode what a subclass keeps beside the numbers."""
     if cls is np.ma.MaskedArray:
-        mask = np.ma.getmaskarray(value)
-        data = np.where(mask, value.dtype.type(0), np.ndarray.view(value, np.ndarray))
-        return array_digest(mask, tracker)[0] + array_digest(data, tracker)[0]
+        return b""
     attributes = object.__getattribute__(value, "__dict__")
     if type(attributes) is not dict:
         raise OpaqueValueError
     return tracker.encoder.encode(attributes)
+
+
+def _masked_digest(
+    value: Any, array: NDArray[Any], tracker: Pass
+) -> tuple[bytes, list[bytes], dict[str, ColumnFingerprint]]:
+    mask = np.ma.getmaskarray(value)
+    shown = np.where(mask, np.zeros((), array.dtype), array)
+    digest = digest_of(array_digest(mask, tracker)[0], array_digest(shown, tracker)[0])
+    return digest, [], {}
 
 
 def array_digest(
@@ -160,13 +187,15 @@ def rows_per_chunk(array: NDArray[Any]) -> int:
 def _refuse_short_file(array: NDArray[Any]) -> None:
     """Refuse a mapped file that was cut: touching the missing part would kill the process."""
     base: Any = array
+    mapped = None
     while isinstance(base, np.ndarray):
-        if type(base) is np.memmap and base.filename is not None:
-            needed = base.offset + base.nbytes
-            if Path(base.filename).stat().st_size < needed:
-                raise OpaqueValueError
-            return
+        # A slice says the offset of what it was cut from, so the outermost one is asked.
+        mapped = base if type(base) is np.memmap else mapped
         base = base.base
+    if mapped is not None and mapped.filename is not None:
+        needed = mapped.offset + mapped.nbytes
+        if Path(mapped.filename).stat().st_size < needed:
+            raise OpaqueValueError
 
 
 def _fields_digest(

@@ -21,7 +21,7 @@ from mlops_nb.fingerprint.fixed_width import (
     time_unit,
 )
 from mlops_nb.fingerprint.plain import attribute_of, class_path
-from mlops_nb.fingerprint.scheme import ROWS, Column, OpaqueValueError, Pass, digest_of
+from mlops_nb.fingerprint.scheme import FAILURES, ROWS, Column, OpaqueValueError, Pass, digest_of
 from mlops_nb.fingerprint.standard_values import zone_name
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Reader:
         if not is_ours(type(index)) or isinstance(index, pd.MultiIndex):
             raise OpaqueValueError
         values = [None if value is pd.NaT else value for value in index.tolist()]
-        return Categories(values, _category_type(index, values), self.tracker)
+        # They are part of the schema, which is known for a value over the budget too.
+        return Categories(values, _category_type(index, values), Pass())
 
     def columns(self, values: Any) -> list[Column]:
         """Read a block, of shape ``(columns, rows)``, or a single array of shape ``(rows,)``."""
@@ -82,10 +83,16 @@ class Reader:
             return self._plain_columns(values if values.ndim > 1 else values[np.newaxis, :])
         if not is_ours(type(values)):
             return [Column(class_path(type(values)), len(values), is_opaque=True)]
-        for name, read in _TIMES.items():
+        if isinstance(values, pd.Categorical):
+            return self.categorical(values)
+        if hasattr(values, "_pa_array"):
+            from mlops_nb.fingerprint.arrow_values import read_column
+
+            return [read_column(values._pa_array, self.tracker)]  # noqa: SLF001
+        for name, read in _READERS.items():
             if isinstance(values, getattr(pd.arrays, name)):
-                return read(values, self.tracker)
-        return [self._array_column(values)]
+                return read(self, values)
+        return [Column(class_path(type(values)), len(values), is_opaque=True)]
 
     def _plain_columns(self, block: NDArray[Any]) -> list[Column]:
         dtype = block.dtype
@@ -109,41 +116,38 @@ class Reader:
                 kind, chunk, nulls = self.tracker.encoder.column(objects)
                 column.add(chunk, nulls, None, None, None)
                 kinds.add(kind)
-        except OpaqueValueError:
+        except FAILURES:
             column.is_opaque = True
         if not is_text and kinds and "object" not in kinds:
             column.type = "utf8" if "utf8" in kinds else "null"
         return column
 
-    def _array_column(self, values: Any) -> Column:
-        tracker = self.tracker
-        if isinstance(values, pd.Categorical):
-            return coded_column(values.codes, self._categories_of(values), tracker)
-        if hasattr(values, "_pa_array"):
-            from mlops_nb.fingerprint.arrow_values import read_column
+    def categorical(self, values: pd.Categorical) -> list[Column]:
+        """Read codes into categories."""
+        return [coded_column(values.codes, self._categories_of(values), self.tracker)]
 
-            return read_column(values._pa_array, tracker)  # noqa: SLF001
-        if isinstance(values, pd.arrays.StringArray):
-            return self.object_column(np.asarray(values._ndarray), is_text=True)  # noqa: SLF001  # type: ignore[attr-defined]
-        if isinstance(values, pd.arrays.NumpyExtensionArray):
-            return self._plain_columns(values._ndarray[np.newaxis, :])[0]  # noqa: SLF001  # type: ignore[attr-defined]
-        if (mask := getattr(values, "_mask", None)) is not None:
-            data = values._data  # noqa: SLF001
-            return masked_column(data, mask, tracker, logical_type(data.dtype))
-        if isinstance(values, pd.arrays.IntervalArray):
-            return self._interval_column(values)
-        if isinstance(values, pd.arrays.SparseArray):
-            return _sparse_column(values, tracker)
-        return Column(class_path(type(values)), len(values), is_opaque=True)
+    def texts(self, values: Any) -> list[Column]:
+        """Read strings that are kept as objects."""
+        return [self.object_column(values._ndarray, is_text=True)]  # noqa: SLF001
 
-    def _interval_column(self, values: Any) -> Column:
+    def wrapped(self, values: Any) -> list[Column]:
+        """Read what is a NumPy array inside."""
+        return self._plain_columns(values._ndarray[np.newaxis, :])  # noqa: SLF001
+
+    def masked(self, values: Any) -> list[Column]:
+        """Read numbers or truth values with a mask."""
+        data, mask = values._data, values._mask  # noqa: SLF001
+        return [masked_column(data, mask, self.tracker, logical_type(data.dtype))]
+
+    def intervals(self, values: Any) -> list[Column]:
+        """Read both sides, chunk by chunk."""
         left, right = (self.columns(side.array)[0] for side in (values.left, values.right))
         column = Column(f"interval<{left.type},{values.closed}>", len(values))
         for pair in zip(left.chunks, right.chunks, strict=True):
             column.chunks.append(digest_of(b"S", *pair))
         column.nulls, column.low, column.high = left.nulls, left.low, right.high
         column.is_opaque = left.is_opaque or right.is_opaque
-        return column
+        return [column]
 
 
 def _category_type(index: pd.Index[Any], values: list[object]) -> str:
@@ -178,33 +182,27 @@ def _raw(values: Any) -> NDArray[Any]:
     return raw if raw.ndim > 1 else raw[np.newaxis, :]
 
 
-def _datetimes(values: Any, tracker: Pass) -> list[Column]:
+def _datetimes(reader: Reader, values: Any) -> list[Column]:
     raw, zone = _raw(values), zone_name(values.tz)
     type_ = f"datetime64[{time_unit(raw.dtype)}{', ' if zone else ''}{zone}]"
-    return _time_columns(raw, type_, tracker, zone)
+    return _time_columns(raw, type_, reader.tracker, zone)
 
 
-def _timedeltas(values: Any, tracker: Pass) -> list[Column]:
+def _timedeltas(reader: Reader, values: Any) -> list[Column]:
     raw = _raw(values)
-    return _time_columns(raw, logical_type(raw.dtype), tracker)
+    return _time_columns(raw, logical_type(raw.dtype), reader.tracker)
 
 
-def _periods(values: Any, tracker: Pass) -> list[Column]:
-    return _time_columns(_raw(values), str(values.dtype), tracker)
-
-
-_TIMES: dict[str, Callable[[Any, Pass], list[Column]]] = {
-    "DatetimeArray": _datetimes,
-    "TimedeltaArray": _timedeltas,
-    "PeriodArray": _periods,
-}
+def _periods(reader: Reader, values: Any) -> list[Column]:
+    return _time_columns(_raw(values), str(values.dtype), reader.tracker)
 
 
 # --- sparse -----------------------------------------------------------------------------------
 
 
-def _sparse_column(values: Any, tracker: Pass) -> Column:
+def _sparse(reader: Reader, values: Any) -> list[Column]:
     """Read positions and values; what is stored although it equals the filling does not count."""
+    tracker = reader.tracker
     stored, fill = np.asarray(values.sp_values), np.asarray(values.fill_value)
     if stored.dtype.kind not in "biuf" or not stored.dtype.isnative:
         raise OpaqueValueError
@@ -221,7 +219,7 @@ def _sparse_column(values: Any, tracker: Pass) -> Column:
         numbers = as_bytes(canonical(np.ascontiguousarray(stored[first:last]), tracker))
         column.chunks.append(digest_of(b"R", places, numbers))
     _add_sparse_statistics(column, stored, fill)
-    return column
+    return [column]
 
 
 def _add_sparse_statistics(column: Column, stored: NDArray[Any], fill: NDArray[Any]) -> None:
@@ -234,3 +232,18 @@ def _add_sparse_statistics(column: Column, stored: NDArray[Any], fill: NDArray[A
         column.high = np.fmax.reduce(present).item()
         filled = 0.0 if is_missing else float(fill) * gaps
         column.total = float(np.nansum(stored, dtype=np.float64)) + filled
+
+
+# By name, because type checkers know only some of these classes.
+_READERS: dict[str, Callable[[Reader, Any], list[Column]]] = {
+    "DatetimeArray": _datetimes,
+    "TimedeltaArray": _timedeltas,
+    "PeriodArray": _periods,
+    "StringArray": Reader.texts,
+    "NumpyExtensionArray": Reader.wrapped,
+    "IntegerArray": Reader.masked,
+    "FloatingArray": Reader.masked,
+    "BooleanArray": Reader.masked,
+    "IntervalArray": Reader.intervals,
+    "SparseArray": _sparse,
+}

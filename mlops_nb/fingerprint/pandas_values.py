@@ -16,12 +16,13 @@ import pandas as pd
 from mlops_nb.fingerprint.dictionary import coded_column
 from mlops_nb.fingerprint.fixed_width import time_unit
 from mlops_nb.fingerprint.pandas_arrays import Reader, dtype_name, is_ours
-from mlops_nb.fingerprint.plain import class_path
+from mlops_nb.fingerprint.plain import class_module, class_path
 from mlops_nb.fingerprint.scheme import (
     ROWS,
     Column,
     OpaqueValueError,
     OverBudgetError,
+    Pass,
     as_text,
     digest_of,
     schema_digest,
@@ -33,8 +34,6 @@ from mlops_nb.model import Fingerprint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlops_nb.fingerprint.scheme import Pass
-
 _OWN_ATTRIBUTES = {"_mgr", "_attrs", "_flags", "_name", "_item_cache", "_is_copy", "_cacher"}
 
 
@@ -45,7 +44,7 @@ def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
     if issubclass(cls, pd.Series):
         return _read_series(value, cls, tracker)
     if not is_ours(cls):
-        raise OpaqueValueError
+        raise OpaqueValueError(class_path(cls))
     if issubclass(cls, pd.Index):
         return _read_index(value, tracker)
     if issubclass(cls, pd.api.extensions.ExtensionArray):
@@ -76,10 +75,14 @@ def encode(value: Any, cls: type, tracker: Pass) -> bytes:
             return composite("pandas.dtype", [value.categories, value.ordered])
         return composite("pandas.dtype", [dtype_name(value)])
     if not issubclass(cls, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        raise OpaqueValueError
+        raise OpaqueValueError(class_path(cls))
     found = read(value, cls, tracker)
     if not found.digest:
-        raise OverBudgetError if found.assurance == "skipped:budget" else OpaqueValueError
+        raise (
+            OverBudgetError
+            if found.assurance == "skipped:budget"
+            else OpaqueValueError(found.kind)
+        )
     return composite(found.kind, [found.digest])
 
 
@@ -136,9 +139,9 @@ def _result(
 def _read_frame(frame: object, cls: type, tracker: Pass) -> Fingerprint:
     kind, manager = _kind(cls), object.__getattribute__(frame, "_mgr")
     names, index = manager.axes
-    labels, reader = _labels(names, tracker), Reader(tracker)
+    labels, reader = _labels(names), Reader(tracker)
     blocks = [(b.values, b.mgr_locs.as_array.tolist()) for b in manager.blocks]  # noqa: PD011
-    axis = [tracker.encoder.encode(name) for name in names.names]
+    axis = [Pass().encoder.encode(name) for name in names.names]
 
     def content() -> _Content:
         found = _Content([b"rows %d" % len(index), *axis])
@@ -151,7 +154,7 @@ def _read_frame(frame: object, cls: type, tracker: Pass) -> Fingerprint:
         found.parts += _extras(frame, cls, tracker)
         return found
 
-    schema = _frame_schema(kind, labels, blocks, reader, _index_schema(index, tracker))
+    schema = _frame_schema(kind, labels, blocks, reader, _index_schema(index))
     return _result(kind, kind, schema, (len(index), len(names)), content)
 
 
@@ -174,7 +177,7 @@ def _read_series(series: object, cls: type, tracker: Pass) -> Fingerprint:
     (index,) = manager.axes
     name = object.__getattribute__(series, "_name")
     (block,) = manager.blocks
-    label, reader = tracker.encoder.encode(name), Reader(tracker)
+    label, reader = Pass().encoder.encode(name), Reader(tracker)
 
     def content() -> _Content:
         found = _Content()
@@ -184,7 +187,7 @@ def _read_series(series: object, cls: type, tracker: Pass) -> Fingerprint:
         return found
 
     stored = reader.physical(block.values)
-    schema = schema_digest(kind, [label, stored, b"index", *_index_schema(index, tracker)])
+    schema = schema_digest(kind, [label, stored, b"index", *_index_schema(index)])
     return _result(kind, kind, schema, (len(index),), content)
 
 
@@ -200,10 +203,12 @@ def _extras(value: object, cls: type, tracker: Pass) -> list[bytes]:
     ]
 
 
-def _labels(names: pd.Index[Any], tracker: Pass) -> list[bytes]:
+def _labels(names: pd.Index[Any]) -> list[bytes]:
     if not is_ours(type(names)):
-        raise OpaqueValueError
-    return [tracker.encoder.encode(label) for label in names.tolist()]
+        raise OpaqueValueError(class_path(type(names)))
+    # Labels are part of the schema, which is known for a value over the budget too.
+    encode_label = Pass().encoder.encode
+    return [encode_label(label) for label in names.tolist()]
 
 
 def _column_names(names: pd.Index[Any]) -> list[str]:
@@ -223,7 +228,15 @@ def _column_names(names: pd.Index[Any]) -> list[str]:
 
 
 def _label_text(label: object) -> str:
-    return label if type(label) is str else "" if label is None else str(label)
+    """Write a label for people, without any code of a class that is not known."""
+    if type(label) is str:
+        return label
+    if label is None:
+        return ""
+    if type(label) is tuple:
+        return ", ".join(map(_label_text, label))
+    is_known = class_module(type(label)).partition(".")[0] in {"builtins", "datetime", "numpy"}
+    return str(label) if is_known or is_ours(type(label)) else class_path(type(label))
 
 
 # --- indexes and arrays -----------------------------------------------------------------------
@@ -235,7 +248,7 @@ def _read_index(index: pd.Index[Any], tracker: Pass) -> Fingerprint:
         found.add_index(index, tracker)
         return found
 
-    schema = schema_digest("pandas.Index", _index_schema(index, tracker))
+    schema = schema_digest("pandas.Index", _index_schema(index))
     return _result(_kind(type(index)), "pandas.Index", schema, (len(index),), content)
 
 
@@ -251,14 +264,15 @@ def _read_array(array: Any, cls: type, tracker: Pass) -> Fingerprint:
     return _result(_kind(cls), "pandas.array", schema, (len(array),), content)
 
 
-def _index_schema(index: pd.Index[Any], tracker: Pass) -> list[str | bytes]:
+def _index_schema(index: pd.Index[Any]) -> list[str | bytes]:
     if not is_ours(type(index)):
-        raise OpaqueValueError
+        raise OpaqueValueError(class_path(type(index)))
     levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
     parts: list[str | bytes] = []
+    encode_name = Pass().encoder.encode
     for level, name in zip(levels, index.names, strict=True):
         stored = "range" if isinstance(level, pd.RangeIndex) else dtype_name(level.dtype)
-        parts += [tracker.encoder.encode(name), stored]
+        parts += [encode_name(name), stored]
     return parts
 
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128
 
 from mlops_nb.fingerprint.object_chunks import QUIET_NAN, gaps_of, number_chunk, text_chunk
 from mlops_nb.fingerprint.scheme import ROWS, OpaqueValueError, as_text, schema_digest
-from mlops_nb.fingerprint.standard_values import RARE
+from mlops_nb.fingerprint.standard_values import RARE, builtin_function
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from mlops_nb.fingerprint.scheme import Pass
 
@@ -250,6 +250,8 @@ def _rare_encoder(cls: type) -> Callable[[Encoder, Any], bytes]:
         return rare
     if cls is type:
         return lambda _, value: _named_class(value)
+    if cls is BuiltinFunctionType:
+        return builtin_function
     if _is_named_tuple(cls):
         return _named_tuple(name)
     if _is_dataclass(cls):
@@ -316,7 +318,7 @@ def _is_named_tuple(cls: type) -> bool:
 
 def _is_dataclass(cls: type) -> bool:
     """Tell whether all of an instance's content is in the attributes of a dataclass."""
-    return all(
+    return cls is not object and all(
         "__dataclass_fields__" in _class_dict(base) and "__slots__" not in _class_dict(base)
         for base in class_mro(cls)[:-1]
     )

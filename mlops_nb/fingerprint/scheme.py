@@ -43,7 +43,27 @@ PREFIX = "nbfp1:"
 
 
 class OpaqueValueError(Exception):
-    """Nothing can be said about a value without trusting its own code."""
+    """Nothing can be said about a value, of the class named, without trusting its own code."""
+
+
+# What reading a broken, foreign or just then changing object can raise, anything that is not
+# the user's own interrupt; listed, because a blanket catch would hide our mistakes in tests.
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    OpaqueValueError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,
+)
 
 
 class OverBudgetError(Exception):

@@ -100,7 +100,8 @@ def _namespace(encoder: Encoder, value: Any) -> bytes:
     return encoder.container(value, lambda: encoder.composite("namespace", [vars(value)]))
 
 
-def _builtin(encoder: Encoder, value: Any) -> bytes:
+def builtin_function(encoder: Encoder, value: Any) -> bytes:
+    """Encode a function in C by its name, if it is found under that name."""
     module, name = value.__module__ or "", value.__qualname__
     if module not in sys.modules or getattr(sys.modules[module], name, None) is not value:
         raise OpaqueValueError
@@ -130,6 +131,5 @@ RARE: dict[str, Callable[[Encoder, Any], bytes]] = {
     "collections.Counter": _counter,
     "collections.deque": _deque,
     "types.SimpleNamespace": _namespace,
-    "builtin_function_or_method": _builtin,
 }
 """How to encode a value of each class, by the class's full name."""

@@ -33,6 +33,7 @@ from papermill.utils import merge_kwargs, remove_args
 
 from mlops_nb.errors import MissingKernel
 from mlops_nb.papermill_engine.batch import Batch, record_from_outside
+from mlops_nb.papermill_engine.overlapping import OverlappingRun, can_overlap
 from mlops_nb.papermill_engine.saving import PartialNotebook
 
 if TYPE_CHECKING:
@@ -203,21 +204,36 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
 
     async def _run_cells(self) -> None:
         """Run the cells in order, up to the first that fails."""
+        run = OverlappingRun(self).run if can_overlap(self) else self._run_one_by_one
+        try:
+            await run()
+        except CellExecutionError:
+            return  # Papermill finds the error in the cell's outputs.
+
+    async def _run_one_by_one(self) -> None:
         for index, cell in enumerate(self.nb.cells):
             self.nb_man.cell_start(cell, index)
-            is_done = False
-            # Sent with every message of ours: how the kernel learns which cell is running.
-            self.kc.session.metadata = {"cellId": cell.get("id"), "mlops_nb": {"cell": index}}
             try:
-                await self.async_execute_cell(cell, index)
-                is_done = True
-            except CellExecutionError:
-                return
+                with self.telling(cell, index):
+                    await self.async_execute_cell(cell, index)
+            except BaseException:
+                self.nb_man.cell_exception(cell, cell_index=index)
+                raise
             finally:
-                self.kc.session.metadata = {}
-                if not is_done:
-                    self.nb_man.cell_exception(cell, cell_index=index)
                 self.nb_man.cell_complete(cell, cell_index=index)
+
+    @contextmanager
+    def telling(self, cell: Any, index: int) -> Iterator[None]:
+        """Have every message that is sent say which cell it is about."""
+        self.kc.session.metadata = {"cellId": cell.get("id"), "mlops_nb": {"cell": index}}
+        try:
+            yield
+        finally:
+            self.kc.session.metadata = {}
+
+    async def check_alive(self) -> None:
+        """Raise `DeadKernelError` if the kernel is gone."""
+        await self._async_check_alive()
 
     async def _note_language(self) -> None:
         message = await self.async_wait_for_reply(await ensure_async(self.kc.kernel_info()))
@@ -276,7 +292,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
                     self.kc.shell_channel.get_msg(timeout=1)
                 )
             except Empty:
-                await self._async_check_alive()
+                await self.check_alive()
                 continue
             if message["parent_header"].get("msg_id") == request:
                 return message

@@ -354,17 +354,18 @@ class Session:
     def _trace(self, run: LiveRun) -> None:
         """Write what the run needs and how far its order can be trusted; children share it."""
         setup = lineage.slice_of(self.executions, run.body)
-        for execution in setup:
-            if execution not in run.setup:
-                self.spool.append(RunExecuted(run.id, execution, "setup"))
-        run.setup = list(dict.fromkeys([*run.setup, *setup]))
+        family = (run, *run.children)
+        for each in family:
+            for execution in [e for e in setup if e not in each.setup]:
+                each.setup.append(execution)
+                self.spool.append(RunExecuted(each.id, execution, "setup"))
         needed = {*run.setup, *run.body}
         executions = [
             e for e in self.executions if e.id in needed and not is_only_looking(e.source)
         ]
         run.code_digests = tuple(execution.code_digest for execution in executions)
         verdict = lineage.verdict_of(executions, self.order)
-        for each in (run, *run.children):
+        for each in family:
             if each.verdict != verdict:
                 each.verdict = verdict
                 self.spool.append(RunChanged(each.id, time.time_ns(), {"verdict": verdict}))

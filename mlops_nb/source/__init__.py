@@ -8,17 +8,18 @@ before the cell may be read; ``x = 1; print(x)`` does not read ``x``.
 
 from __future__ import annotations
 
-import ast
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import xxhash
 
 from mlops_nb.source.normal import normalised
+from mlops_nb.source.parsing import is_python, parse_cell, transform
 from mlops_nb.source.reader import NameReader
 from mlops_nb.source.statement import Statement
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Mapping
 
 __all__ = [
@@ -31,12 +32,6 @@ __all__ = [
     "study",
     "transform",
 ]
-
-_SPECIAL = frozenset("%!?")
-
-
-class _Shell(Protocol):
-    def transform_cell(self, raw_cell: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +57,9 @@ class CellNames:
         All statements, nested ones too, in the order of their first lines.
     certain
         Names that are bound whenever the cell runs to its end.
+    read_at, bound_at
+        For a name in `reads`, and one bound at the top of the cell: how many statements, nested
+        ones too, end before that happens for the first time.
     touches
         Names whose value may be changed in place after the cell itself has bound them.
     sets
@@ -83,54 +81,13 @@ class CellNames:
     is_dynamic: bool = False
     statements: tuple[Statement, ...] = ()
     certain: frozenset[str] = frozenset()
+    read_at: Mapping[str, int] = field(default_factory=dict)
+    bound_at: Mapping[str, int] = field(default_factory=dict)
     touches: tuple[str, ...] = ()
     sets: frozenset[str] = frozenset()
     consumes: tuple[str, ...] = ()
     origins: Mapping[str, tuple[str, ...]] | None = None
     magics: tuple[str, ...] = ()
-
-
-def transform(source: str, shell: _Shell | None = None) -> str:
-    r"""Turn IPython's syntax into Python, as IPython itself would.
-
-    Parameters
-    ----------
-    source
-        A cell as typed.
-    shell
-        The running shell, whose own transformers then count too.
-
-    Returns
-    -------
-    str
-        Python; or the source unchanged where it is Python already, or where IPython refuses it.
-
-    Examples
-    --------
-    >>> transform("x = 1")
-    'x = 1'
-    >>> transform("%matplotlib inline")
-    "get_ipython().run_line_magic('matplotlib', 'inline')\n"
-    """
-    if not _SPECIAL.intersection(source) and is_python(source):
-        return source
-    return _transform(source, shell)
-
-
-def _transform(source: str, shell: _Shell | None) -> str:
-    try:
-        if shell is not None:
-            return shell.transform_cell(source)
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        return str(TransformerManager().transform_cell(source))
-    except SyntaxError:
-        return source
-
-
-def is_python(source: str) -> bool:
-    """Whether a source can be parsed without IPython's help."""
-    return _parse(source) is not None
 
 
 def code_digest(source: str) -> str:
@@ -215,35 +172,16 @@ def study(source: str, tree: ast.Module | None = None) -> tuple[str, CellNames]:
 
 def _study(source: str, tree: ast.Module | None) -> tuple[str, CellNames]:
     """Parse once: digest and names."""
-    tree = tree or _parse(source) or _parse(_transform(source, None))
+    tree = tree or parse_cell(source)
     if tree is None:
         return _digest_of(source.strip()), CellNames()
-    reader = NameReader(_parse_inner)
+    reader = NameReader(parse_cell)
     reader.read(tree)
     return _digest_of(normalised(tree)), _names_of(reader)
 
 
 _studied: dict[str, tuple[str, CellNames]] = {}
 _KEPT_SOURCES = 512
-
-
-def _parse(source: str) -> ast.Module | None:
-    try:
-        tree: ast.Module = compile(
-            source,
-            "<cell>",
-            "exec",
-            ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-            dont_inherit=True,
-        )
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
-    return tree
-
-
-def _parse_inner(source: str) -> ast.Module | None:
-    """Parse a magic's body, which may hold magics itself."""
-    return _parse(source) or _parse(_transform(source, None))
 
 
 def _names_of(reader: NameReader) -> CellNames:
@@ -257,6 +195,8 @@ def _names_of(reader: NameReader) -> CellNames:
         calls=tuple(reader.calls),
         imports=tuple(reader.imports),
         is_dynamic=reader.is_dynamic,
+        read_at=reader.reads,
+        bound_at=reader.bound_at,
         statements=tuple(sorted(reader.statements, key=_by_line)),
         certain=frozenset(reader.bound),
         consumes=tuple(reader.consumes),

@@ -10,6 +10,9 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.source.magics import find_magic
+from mlops_nb.source.parsing import parse_cell
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -83,6 +86,21 @@ def _body(statements: list[ast.stmt]) -> str:
     return _items(statements, is_body=True)
 
 
+def _call(node: ast.Call) -> str:
+    # A magic's body is text to Python, but code to who wrote it.
+    magic = find_magic(node) if type(node.func) is ast.Attribute else None
+    if magic is not None and magic.python is not None:
+        tree = parse_cell(magic.python)
+        if tree is not None:
+            line = ast.unparse(node.args[1]) if len(node.args) > _BODY_AT else ""
+            return f"{magic.name}({line},{_write(tree)})"
+    return f"Call({_write(node.func)},[{_list(node.args)}],[{_list(node.keywords)}])"
+
+
+# Name and line come before the body of a cell magic.
+_BODY_AT = 2
+
+
 def _comprehension(node: Any) -> str:
     return f"({node.__class__.__name__} {_write(node.elt)},{_list(node.generators)})"
 
@@ -114,7 +132,7 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     ast.Attribute: lambda n: f"Attribute({_write(n.value)}.{n.attr})",
     ast.Subscript: lambda n: f"Subscript({_write(n.value)},{_write(n.slice)})",
     ast.Slice: _slice,
-    ast.Call: lambda n: f"Call({_write(n.func)},[{_list(n.args)}],[{_list(n.keywords)}])",
+    ast.Call: _call,
     ast.keyword: lambda n: f"keyword({n.arg},{_write(n.value)})",
     ast.Tuple: lambda n: f"Tuple({_list(n.elts)})",
     ast.List: lambda n: f"List({_list(n.elts)})",

@@ -67,7 +67,10 @@ class NameReader(ScopedNames):
     def _statement(self, node: ast.stmt) -> None:
         offset, outer = self._line_offset, self.open[-1]
         statement = Statement(
-            node.lineno + offset, (node.end_lineno or node.lineno) + offset, len(self.scopes)
+            node.lineno + offset,
+            (node.end_lineno or node.lineno) + offset,
+            self.scopes[-1] if self.scopes else None,
+            self.functions,
         )
         self.open.append(statement)
         handler = self._STATEMENTS.get(node.__class__)
@@ -234,12 +237,16 @@ class NameReader(ScopedNames):
             if argument.annotation is not None:
                 self._expression(argument.annotation)
 
-    def _function_body(self, arguments: ast.arguments, read_body: Callable[[], None]) -> None:
-        scope = Scope(is_function=True)
+    def _function_body(
+        self, arguments: ast.arguments, read_body: Callable[[], None], *, is_lambda: bool = False
+    ) -> None:
+        scope = Scope(is_function=True, is_lambda=is_lambda)
         scope.local.update(argument.arg for argument in all_arguments(arguments))
         bound = set(self.bound)
         self.scopes.append(scope)
+        self.functions += 1
         read_body()
+        self.functions -= 1
         self.scopes.pop()
         self.bound = bound
         self.settle(scope)
@@ -340,7 +347,7 @@ class NameReader(ScopedNames):
 
     def _lambda(self, node: ast.Lambda) -> None:
         self._signature(node.args)
-        self._function_body(node.args, lambda: self._expression(node.body))
+        self._function_body(node.args, lambda: self._expression(node.body), is_lambda=True)
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> None:
         self._generators(node.generators, [node.elt])

@@ -13,6 +13,9 @@ from mlops_nb.source.statement import BOUND, CALLED, MUTATED, READ, Statement
 Names: TypeAlias = "dict[str, None]"
 """A set that keeps the order in which names were met."""
 
+# One statement is open, beside the one that stands for the whole cell.
+_TOP_LEVEL = 2
+
 
 class Scope:
     """A function (names settled at its end), or a class or comprehension (settled at once)."""
@@ -22,14 +25,23 @@ class Scope:
         "globals",
         "is_comprehension",
         "is_function",
+        "is_lambda",
         "loads",
         "local",
         "mutated",
         "origins",
     )
 
-    def __init__(self, *, is_function: bool = False, is_comprehension: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        is_function: bool = False,
+        is_lambda: bool = False,
+        is_comprehension: bool = False,
+    ) -> None:
         self.is_function = is_function
+        # Its names are its own, but it has no statements of its own to tell them.
+        self.is_lambda = is_lambda
         self.is_comprehension = is_comprehension
         self.local: set[str] = set()
         self.globals: set[str] = set()
@@ -44,16 +56,21 @@ class ScopedNames:
 
     Attributes
     ----------
+    reads, bound_at
+        Number of statements before the first read, and before the first certain binding.
     bound
         Names of the notebook that are bound for certain at this point.
     scopes
         Functions, classes and comprehensions around this point, outermost first.
+    functions
+        How many of the scopes are functions.
     open
         Statements around this point, outermost first.
     """
 
     def __init__(self) -> None:
-        self.reads: Names = {}
+        self.reads: dict[str, int] = {}
+        self.bound_at: dict[str, int] = {}
         self.binds: Names = {}
         self.mutates: Names = {}
         self.touches: Names = {}
@@ -68,27 +85,29 @@ class ScopedNames:
         self.bound: set[str] = set()
         self.origins: dict[str, tuple[str, ...]] = {}
         self.scopes: list[Scope] = []
-        self.open: list[Statement] = [Statement(0, 0, -1)]
+        self.functions = 0
+        self.open: list[Statement] = [Statement(0, 0, None, -1)]
 
     def load(self, name: str, depth: int | None = None) -> None:
         """A name is loaded in the scope at `depth` (None: the innermost)."""
         if not self.scopes:
             self.open[-1].mark(name, READ)
-            if name not in self.bound:
-                self.reads[name] = None
+            if name not in self.bound and name not in self.reads:
+                self.reads[name] = len(self.statements)
             return
         for scope in self._outwards(depth):
             if name in scope.globals:
                 break
             if scope.is_function:
                 scope.loads[name] = None
-                self.open[-1].mark(name, READ)
+                if not scope.is_lambda:
+                    self.open[-1].mark(name, READ)
                 return
             if name in scope.local:
                 return
         self.open[-1].mark(name, READ)
-        if name not in self.bound:
-            self.reads[name] = None
+        if name not in self.bound and name not in self.reads:
+            self.reads[name] = len(self.statements)
 
     def mutate(self, name: str, depth: int | None = None) -> None:
         """The value of a name may be changed in place."""
@@ -101,7 +120,8 @@ class ScopedNames:
                 break
             if scope.is_function:
                 scope.mutated[name] = None
-                self.open[-1].mark(name, MUTATED)
+                if not scope.is_lambda:
+                    self.open[-1].mark(name, MUTATED)
                 return
             if name in scope.local:
                 self._mutate_origins(scope, name)
@@ -136,6 +156,8 @@ class ScopedNames:
         if scope is None:
             self.binds[name] = None
             self.bound.add(name)
+            if len(self.open) == _TOP_LEVEL:
+                self.bound_at.setdefault(name, len(self.statements))
         elif name in scope.globals:
             self.binds[name] = None
             return

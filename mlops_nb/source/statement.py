@@ -18,11 +18,12 @@ class Statement:
 
     # Names are kept as they were met, with what was done to them: most statements of a cell are
     # never asked for, and four tuples each would cost a quarter of the reading.
-    __slots__ = ("_depth", "_marks", "first_line", "last_line")
+    __slots__ = ("_depth", "_marks", "_scope", "first_line", "last_line")
 
-    def __init__(self, first_line: int, last_line: int, depth: int) -> None:
+    def __init__(self, first_line: int, last_line: int, scope: object, depth: int) -> None:
         self.first_line = first_line
         self.last_line = last_line
+        self._scope = scope
         self._depth = depth
         self._marks: dict[str, int] = {}
 
@@ -54,8 +55,11 @@ class Statement:
         marks[name] = marks.get(name, 0) | what
 
     def take(self, inner: Statement) -> None:
-        """Count what a statement inside of this one does, unless it is another function's."""
-        if inner._depth == self._depth:
-            marks = self._marks
-            for name, what in inner._marks.items():
-                marks[name] = marks.get(name, 0) | what
+        """Count what a statement inside of this one does, unless it is a function's body."""
+        if inner._depth != self._depth:
+            return
+        # What a class binds are its attributes.
+        taken = READ | MUTATED | CALLED | (BOUND if inner._scope is self._scope else 0)
+        marks = self._marks
+        for name, what in inner._marks.items():
+            marks[name] = marks.get(name, 0) | (what & taken)

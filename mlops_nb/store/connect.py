@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.pool import QueuePool
 
 from mlops_nb.errors import MissingExtra, StoreError, StoreUnwritable
@@ -112,7 +117,7 @@ def our_words(location: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        ours = _as_ours(location, error.orig)
+        ours = _as_ours(location, error.orig) or _of_a_server(location, error)
         if ours is None:
             raise
         raise ours from None
@@ -141,6 +146,13 @@ def _as_ours(location: str, error: BaseException | None) -> StoreError | None:
         )
         return StoreError(location, f"store.db is damaged or is no SQLite file ({text})", remedy)
     return None
+
+
+def _of_a_server(location: str, error: DBAPIError) -> StoreError | None:
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return None
+    problem = f"its server cannot be used ({str(error.orig).strip().splitlines()[0]})"
+    return StoreError(location, problem, "Check that it runs and that you may use it.")
 
 
 # --- SQLite -----------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ class Store:
         if not root:
             problem = "a store on a server needs a place for bytes"
             raise StoreError(location, problem, "Set MLOPS_NB_BLOBS to a shared folder or URL.")
-        upgrade.make_current(engine, location, None)
+        with connect.our_words(location):
+            upgrade.make_current(engine, location, None)
         return cls(engine, Blobs(root), location=location, folder=None, is_read_only=False)
 
     def close(self) -> None:

@@ -19,13 +19,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from mlops_nb.errors import StoreError, StoreTooNew
+from mlops_nb.errors import StoreError, StoreTooNew, StoreUnwritable
 from mlops_nb.model import ArtifactLogged, SessionChanged
+from mlops_nb.store.codec import encode
 from mlops_nb.store.heads import write_group_heads
 from mlops_nb.store.homes import state_folder
 from mlops_nb.store.owner import is_gone, last_sign_ns
-from mlops_nb.store.segments import HEADER_BYTES, SpoolPosition, SpoolReader
+from mlops_nb.store.segments import FRAME, HEADER_BYTES, SpoolPosition, SpoolReader
 from mlops_nb.store.spool_folders import SpoolFolders, find_spools, lock_file, locked
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ __all__ = ["drain", "start_drainer"]
 BATCH_EVENTS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 HEADS = 500
+REJECTED = "rejected"
+# More than so many of one spool are no bad events but a fault of this version.
+_MOST_REJECTED = 100
 
 _LOCATION_VARIABLE = "MLOPS_NB_DRAIN_STORE"
 _DRAINER_LOCK = "drainer.lock"
@@ -75,15 +80,16 @@ def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = Non
         return 0
     deadline = time.monotonic() + timeout_s
     count = 0
-    spools = find_spools(store.folder / "spool", state_dir or state_folder())
-    try:
-        for spool in spools:
+    state_dir = state_dir or state_folder()
+    for spool in find_spools(store.folder / "spool", state_dir):
+        try:
             with locked(spool, deadline) as is_ours:
                 count += take_in(store, spool) if is_ours else 0
-        _mark_orphans(store, {spool.session for spool in spools})
-    except OSError as trouble:
-        # `StoreUnwritable` is one. What is in the store can still be read.
-        _log.info("%s", trouble)
+        except (StoreError, OSError) as trouble:
+            # What is in the store can still be read; the rest stays in the spool.
+            _log.warning("%s", trouble)
+            return count
+    _mark_orphans(store, state_dir)
     return count
 
 
@@ -104,9 +110,10 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
     committed = _committed(store, spool.id)
     reader = SpoolReader(spool.id, spool.folders)
     reader.position = committed or SpoolPosition(spool.id)
+    intake = _Intake(store, spool)
     count, last_ns = 0, 0
     for batch in _batches(reader):
-        if not _apply(store, _staged_found(batch, spool), committed):
+        if not intake.apply(_staged_found(batch, spool), committed):
             return count
         committed = batch[-1][0]
         count += len(batch)
@@ -121,10 +128,15 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
     return count
 
 
-def _mark_orphans(store: Store, with_spool: set[str]) -> None:
+def _mark_orphans(store: Store, state_dir: Path) -> None:
     """Mark sessions whose process is gone and whose spool somebody has removed."""
-    for session, owner in store.unended_sessions():
-        if session not in with_spool and is_gone(owner):
+    gone = {session for session, owner in store.unended_sessions() if is_gone(owner)}
+    if not gone or store.folder is None:
+        return
+    # Looked for now, not before: a spool that is there may hold the session's end.
+    spools = find_spools(store.folder / "spool", state_dir)
+    for session in gone - {spool.session for spool in spools}:
+        with contextlib.suppress(StoreUnwritable):
             store.mark_lost(session)
 
 
@@ -161,30 +173,65 @@ def _staged_path(name: str, spool: SpoolFolders) -> Path:
     return next(found, spool.candidates[0] / name)
 
 
-def _apply(
-    store: Store, batch: Sequence[tuple[SpoolPosition, Event]], after: SpoolPosition | None
-) -> bool:
-    """Apply a batch in one transaction; False if somebody else has taken it in.
+class _Intake:
+    """Brings batches of one spool into a store, each in one transaction.
 
-    An event that the store cannot take is found by halving, and left out: it must not keep
-    all that follows from ever being seen.
+    An event that the store cannot take is found by halving and put aside in a file: it must
+    neither keep all that follows from ever being seen, nor be lost.
     """
-    from sqlalchemy.exc import SQLAlchemyError
 
-    events = [event for _, event in batch]
-    position = batch[-1][0]
+    def __init__(self, store: Store, spool: SpoolFolders) -> None:
+        self._store, self._spool = store, spool
+
+    def apply(
+        self, batch: Sequence[tuple[SpoolPosition, Event]], after: SpoolPosition | None
+    ) -> bool:
+        """Apply a batch; False if somebody else has taken it in."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        events, position = [event for _, event in batch], batch[-1][0]
+        try:
+            done = self._store.apply(events, spool_position=position, after=_pair(after))
+        except (SQLAlchemyError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                first, second = batch[:middle], batch[middle:]
+                return self.apply(first, after) and self.apply(second, first[-1][0])
+            self._put_aside(events[0], error)
+            return self._store.apply([], spool_position=position, after=_pair(after))
+        if done:
+            _remove_staged(events)
+        return done
+
+    def _put_aside(self, event: Event, error: Exception) -> None:
+        """Keep an event for those who will know what to do with it."""
+        session, folder = self._spool.session, self._store.folder
+        path = (folder or Path()) / REJECTED / self._spool.id
+        if folder is None or _count_frames(path) >= _MOST_REJECTED:
+            problem = f"what session {session} recorded cannot be taken in ({error})"
+            remedy = "It stays in its spool. Upgrade: pip install -U mlops-nb."
+            raise StoreError(self._store.location, problem, remedy) from error
+        level = logging.DEBUG if path.exists() else logging.WARNING
+        _log.log(level, "%s: put aside a %s of session %s", path, type(event).__name__, session)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        payload = encode(event)
+        with path.open("ab") as file:
+            file.write(FRAME.pack(len(payload), crc32(payload)) + payload)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _count_frames(path: Path) -> int:
+    """Count the events that were put aside for a spool before."""
     try:
-        done = store.apply(events, spool_position=position, after=_pair(after))
-    except (SQLAlchemyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-        if len(batch) > 1:
-            middle = len(batch) // 2
-            first, second = batch[:middle], batch[middle:]
-            return _apply(store, first, after) and _apply(store, second, first[-1][0])
-        _log.exception("the store cannot take in %s at %s", type(events[0]).__name__, position)
-        return store.apply([], spool_position=position, after=_pair(after))
-    if done:
-        _remove_staged(events)
-    return done
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    count = offset = 0
+    while offset + FRAME.size <= len(content):
+        offset += FRAME.size + FRAME.unpack_from(content, offset)[0]
+        count += 1
+    return count
 
 
 def _committed(store: Store, spool: str) -> SpoolPosition | None:

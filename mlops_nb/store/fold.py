@@ -8,7 +8,7 @@ what comes later fills in: spools of several processes are drained in any order.
 
 from __future__ import annotations
 
-from functools import singledispatchmethod
+from functools import cache, singledispatchmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb import model
@@ -171,7 +171,8 @@ class Fold:
             return
         if facts:
             changes["facts"] = {**(row["facts"] or {}), **facts}
-        self._connection.execute(queries.change(schema.sessions, event.id), changes)
+        if changes:
+            self._connection.execute(queries.change(schema.sessions, event.id), changes)
         self._tell_runs(event, changes)
 
     def _tell_runs(self, event: model.SessionChanged, changes: Row) -> None:
@@ -181,19 +182,21 @@ class Fold:
                 continue
             statement = queries.fill_runs_of_session(event.id, column, changes[column])
             self._connection.execute(statement)
-            for run in self._runs.values():
-                if run["session"] == event.id and run[column] is None:
-                    run[column] = changes[column]
+            for row in self._runs.values():
+                if row["session"] == event.id and row[column] is None:
+                    row[column] = changes[column]
         if lost := event.changes.get("records_lost"):
             for run in self._running_of(event.id):
                 self._tag_set(model.TagSet(run, "records_lost", str(lost), event.at_ns))
 
     def _running_of(self, session: str) -> list[str]:
         """List the runs of a session that have not ended, here or in the store."""
-        stored = [row.id for row in self._connection.execute(queries.running_runs(session))]
-        here = [id_ for id_, row in self._runs.items() if row["session"] == session]
-        is_running = {id_: row["status"] == "running" for id_, row in self._runs.items()}
-        return [id_ for id_ in dict.fromkeys([*stored, *here]) if is_running.get(id_, True)]
+        found = self._connection.execute(queries.running_runs(session)).mappings().all()
+        for row in found:
+            self._runs.setdefault(row["id"], dict(row))
+        theirs = [id_ for id_, row in self._runs.items() if row["session"] == session]
+        both = dict.fromkeys([*theirs, *(row["id"] for row in found)])
+        return [id_ for id_ in both if self._runs[id_]["status"] == "running"]
 
     @_fold.register(model.SessionEnded)
     def _session_ended(self, event: model.SessionEnded) -> None:
@@ -360,7 +363,7 @@ class Fold:
             if schema.dump_json(before["value"]) == schema.dump_json(event.value):
                 return
             version = before["version"] + 1
-            kept = {c.name: before[c.name] for c in schema.param_versions.columns}
+            kept = {name: before[name] for name in _names(schema.param_versions)}
             self._later(schema.param_versions, kept)
         self._params[key] = param_row(event, version)
         self._new_params[key] = None
@@ -412,9 +415,14 @@ def queryable(value: object) -> Row:
 
 def _columns_of(event: object, table: Table) -> Row:
     """Take what an event and a table both have."""
-    row = {c.name: getattr(event, c.name, None) for c in table.columns}
+    row = {name: getattr(event, name, None) for name in _names(table)}
     row["at"] = event.at_ns  # type: ignore[attr-defined]
     return row
+
+
+@cache
+def _names(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.columns)
 
 
 def _merged(first: Iterable[str] | None, second: Iterable[str] | None) -> list[str]:

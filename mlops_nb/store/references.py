@@ -126,7 +126,7 @@ def _close(connection: Connection, ref: str) -> tuple[str, ...]:
             wanted = ref.removeprefix(prefix).partition("=")[0]
             near = difflib.get_close_matches(wanted, keys, n=3)
             return tuple(f"{prefix}{key}" for key in near)
-    if ref.startswith("@"):
+    if not ref or ref.startswith("@"):
         return ()
     newest = select(runs.c.id, runs.c.name).order_by(*NEWEST_FIRST).limit(_CANDIDATES)
     return _closest(ref, [(row.id, row.name) for row in connection.execute(newest)])

@@ -268,7 +268,7 @@ def _find_segments(folders: Sequence[Path]) -> dict[int, Path]:
     for folder in folders:
         try:
             paths = list(folder.iterdir())
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         for path in paths:
             number = segment_number(path)

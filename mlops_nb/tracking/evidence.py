@@ -50,7 +50,7 @@ class Evidence:
         self.provenance = Provenance()
         self._fits_in_cell: tuple[str | None, list[FitGeneration]] = (None, [])
         self._predicted: tuple[str | None, list[FitGeneration]] = (None, [])
-        self._models: list[tuple[FitGeneration, ModelFitted]] = []
+        self._models: list[tuple[FitGeneration, ModelFitted, object]] = []
         self._keys_in_cell: tuple[str | None, dict[tuple[str, str], list[object]]] = (None, {})
 
     # --- fits ---------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class Evidence:
         }
         if generation.row is not None:
             generation.row.update({"estimator": seen.class_path.rpartition(".")[2]})
-            generation.row.update({key: seen.params[key] for key in seen.changed})
+            generation.row.update({k: v for k, v in seen.params.items() if k in seen.changed})
             return
         # Changed-from-default ones first: that is the order people want to read them in.
         for key in sorted(
@@ -158,7 +158,7 @@ class Evidence:
             run = generation.run
             duration_s = (time.time_ns() - generation.started_ns) / 1e9
             if generation.row is None:
-                self._write_model(generation, duration_s if is_model else None)
+                self._write_model(generation, estimator, duration_s if is_model else None)
             else:
                 generation.row["fit_s"] = duration_s
             for key, value in (params or {}).items():
@@ -170,7 +170,9 @@ class Evidence:
             run.failure = None if run.failure and run.failure.get("fit") else run.failure
             tracker.touch(run)
 
-    def _write_model(self, generation: FitGeneration, duration_s: float | None) -> None:
+    def _write_model(
+        self, generation: FitGeneration, estimator: object, duration_s: float | None
+    ) -> None:
         if duration_s is None:
             return
         event = ModelFitted(
@@ -185,7 +187,7 @@ class Evidence:
         if self.tracker.execution is None:
             self.tracker.sink.append(event)
         else:
-            self._models.append((generation, event))
+            self._models.append((generation, event, estimator))
 
     def name_models(self, namespace: Mapping[str, object], names: Iterable[str]) -> None:
         """Write the models of the cell that has just run, by the variables that hold them now.
@@ -193,15 +195,9 @@ class Evidence:
         ``model = Forest().fit(X, y)`` binds its name after the fit, so this waits for the end.
         """
         models, self._models = self._models, []
-        if not models:
-            return
-        held = {
-            generation.id: name
-            for name in names
-            if (generation := self.provenance.generation_of(namespace.get(name))) is not None
-        }
-        for generation, event in models:
-            name = held.get(generation.id, event.name)
+        held = {id(namespace.get(name)): name for name in names} if models else {}
+        for generation, event, estimator in models:
+            name = held.get(id(estimator), event.name)
             self.tracker.sink.append(replace(event, run=generation.run.id, name=name))
 
     def fit_failed(self, generation: FitGeneration, error: BaseException) -> None:

@@ -181,6 +181,8 @@ class LiveRun:
 
     def end(self, status: RunStatus = "finished") -> None:
         """End the run; ending it twice does nothing."""
+        if self.is_open:
+            self._tracker.touch(self)
         self._tracker.end(self, status=status)
 
     def __enter__(self) -> Self:

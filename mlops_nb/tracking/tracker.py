@@ -280,7 +280,6 @@ class Tracker(Writer):
                 self.log_table(run.fit_rows, name="fits", run=run)
             self.sink.append(RunChanged(run.id, time.time_ns(), changes))
             self._target = None
-            self.touch(run)
             self._forget(run)
 
     def _forget(self, run: LiveRun) -> None:
