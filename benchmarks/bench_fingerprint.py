@@ -172,9 +172,8 @@ def main() -> None:
         return
     for name, one in found["ratios"].items():
         mark = "" if one["ratio"] <= one["limit"] else "  OVER"
-        print(
-            f"{name:30} {one['ratio']:6.2f} x  (<= {one['limit']})  +{one['extra_mb']:.0f} MB{mark}"
-        )
+        memory = f"+{one['extra_mb']:.0f} MB"
+        print(f"{name:30} {one['ratio']:6.2f} x  (<= {one['limit']})  {memory}{mark}")
     for name, milliseconds in found["small_ms"].items():
         print(f"{name:30} {milliseconds:8.3f} ms")
 

@@ -398,7 +398,10 @@ def test_an_error_that_cannot_be_shown_does_no_harm(recorded):
 
 @pytest.mark.parametrize(
     "wait",
-    ["import time\ntime.sleep(30)", "import asyncio\nawait asyncio.sleep(30)"],
+    [
+        "import time\ntime.sleep(30)",
+        "import asyncio\nfor _ in range(300): await asyncio.sleep(0.1)",
+    ],
     ids=["blocking", "async"],
 )
 def test_an_interrupted_cell_is_told_so(recorded, wait, tmp_path):
@@ -704,7 +707,7 @@ CELLS = [
     "%%time\nx = 1",
     "from IPython.display import HTML, display\ndisplay(HTML('<b>'), display_id='d')",
     "%%capture out\nprint(1)",
-    "raise SystemExit",
+    "raise KeyboardInterrupt",
     "",
 ]
 
@@ -729,11 +732,7 @@ def test_the_user_sees_the_same_with_and_without_capture(recorded):
     hooked = [what_is_seen(recorded.run(cell)) for cell in CELLS]
     recorded.quietly(f"{OURS}.stop()")
     plain = [what_is_seen(recorded.run(cell)) for cell in CELLS]
-    for cell, with_capture, without in zip(CELLS, hooked, plain, strict=True):
-        for one, other in zip(with_capture, without, strict=True):
-            source = json.dumps(one[1]).replace("\\n", "")
-            assert one[0] == other[0], cell
-            assert one[1] == other[1] or "ile " in source or "Cell" in source, cell
+    assert hooked == plain
 
 
 def test_installing_twice_is_installing_once_and_uninstalling_restores_everything(recorded):

@@ -274,7 +274,7 @@ def test_doctor_names_the_version_and_the_store(two_runs, cli):
 # --- weight, help and completion --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["runs", "compare", "show"])
+@pytest.mark.parametrize("command", [["runs"], ["compare"], ["show", "churn"]])
 def test_looking_loads_neither_ipython_nor_pandas(two_runs, command):
     script = (
         "import sys\n"
@@ -285,7 +285,7 @@ def test_looking_loads_neither_ipython_nor_pandas(two_runs, command):
         "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, command], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, check=True
     )
     assert "7f3a" in done.stdout
     assert done.stderr == "[]\n"
@@ -437,11 +437,11 @@ def test_a_failed_cell_shows_the_lines_around_it_and_exits_with_3(project, cli):
     lines = out.splitlines()
     assert lines[:6] == [
         "✕ failing: ValueError in cell 2 line 5: could not convert",
-        '      3  print("inside")',
-        "      4  total = sum(values)",
-        '    >   5  raise ValueError("could not convert")'.replace(">   5", ">  5"),
-        "      6  never = 1",
-        "      7  last = 2",
+        '        3  print("inside")',
+        "        4  total = sum(values)",
+        '    >   5  raise ValueError("could not convert")',
+        "        6  never = 1",
+        "        7  last = 2",
     ]
     run_id = re.search(r"run ([0-9a-f]{8}) · failed", out)[1]
     assert f"mlops-nb show {run_id} --errors" in out
@@ -511,6 +511,18 @@ def test_ctrl_c_saves_what_ran_and_exits_with_130(project):
     with Store.open(project / ".mlops") as store:
         store.refresh()
         assert [run.status for run in store.runs()] == ["interrupted"]
+
+
+def test_from_another_project_the_commands_say_where_the_store_is(
+    project, cli, monkeypatch, tmp_path_factory
+):
+    path = project / golden(project, "plain")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / ".git").mkdir()
+    monkeypatch.chdir(elsewhere)
+    _, out, _ = cli("run", path)
+    command = re.search(r"mlops-nb (show \w+ --store \S+)", out)[1].split()
+    assert cli(*command)[0] == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a Unix terminal")

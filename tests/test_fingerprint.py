@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import datetime as dt
 import decimal
-import enum
-import fractions
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
-import tracemalloc
-import types
-import uuid
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -27,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from mlops_nb.errors import CannotFingerprint
 from mlops_nb.fingerprint import fingerprint
 from mlops_nb.fingerprint.scheme import ROWS
 
@@ -258,8 +248,10 @@ def test_any_change_to_a_table_changes_its_fingerprint(changed):
         pytest.param(2**70, 2**70 + 1, id="large numbers"),
         pytest.param([2**70], [2**70 + 1], id="large numbers in a list"),
         pytest.param(
-            pd.Timestamp("2026-01-01"), dt.datetime(2026, 1, 1), id="timestamp, datetime"
-        ),  # noqa: DTZ001
+            pd.Timestamp("2026-01-01", tz="UTC"),
+            dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
+            id="timestamp, datetime",
+        ),
         pytest.param(decimal.Decimal("1.0"), decimal.Decimal("1.1"), id="decimals"),
     ],
 )
@@ -471,94 +463,6 @@ def exact(value):
     return (type(value).__name__, repr(value))
 
 
-# --- plain values -----------------------------------------------------------------------------
-
-
-class Colour(enum.Enum):
-    RED = 1
-    BLUE = 2
-
-
-Point = collections.namedtuple("Point", "x y")
-
-
-@dataclasses.dataclass
-class Setup:
-    rate: float
-    names: list
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (Colour.RED, Colour.BLUE),
-        (Point(1, 2), Point(2, 1)),
-        (Setup(0.1, ["a"]), Setup(0.1, ["b"])),
-        (dt.date(2026, 1, 1), dt.date(2026, 1, 2)),
-        (
-            dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc),
-            dt.datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")),
-        ),
-        (dt.timedelta(1), dt.timedelta(2)),
-        (fractions.Fraction(1, 3), fractions.Fraction(1, 4)),
-        (uuid.UUID(int=1), uuid.UUID(int=2)),
-        (pathlib.PurePosixPath("a"), pathlib.PurePosixPath("b")),
-        (re.compile("a"), re.compile("a", re.IGNORECASE)),
-        (collections.OrderedDict(a=1, b=2), collections.OrderedDict(b=2, a=1)),
-        (collections.defaultdict(list, a=1), collections.defaultdict(set, a=1)),
-        (collections.Counter("aab"), collections.Counter("abb")),
-        (collections.deque([1, 2]), collections.deque([2, 1])),
-        (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
-        (slice(1), slice(2)),
-        (len, max),
-        (int, float),
-        (np.dtype("i4"), np.dtype("i8")),
-        (np.add, np.subtract),
-        ([pd.NaT], [pd.NA]),
-        (pd.Interval(0, 1), pd.Interval(0, 2)),
-        (pd.CategoricalDtype(["a"]), pd.CategoricalDtype(["b"])),
-        ({"X": np.arange(3)}, {"X": np.arange(4)}),
-        ({"X": FLOWERS}, {"X": FLOWERS.iloc[::-1]}),
-        (pd.array([1, None]), pd.array([1, 2])),
-    ],
-    ids=str,
-)
-def test_values_of_known_classes_are_read(one, other):
-    assert digest(one) == digest(one)
-    assert digest([one]) == digest([one])
-    assert digest(one) != digest(other)
-    assert digest([one]) != digest([other])
-
-
-def test_a_container_may_contain_itself():
-    def loop(last):
-        inner = [1, {"list": None}, last]
-        inner[1]["list"] = inner
-        return inner
-
-    assert digest(loop(2)) == digest(loop(2))
-    assert digest(loop(2)) != digest(loop(3))
-
-
-def test_a_shared_part_counts_like_an_equal_one():
-    shared = [1, 2]
-    assert digest([shared, shared]) == digest([[1, 2], [1, 2]])
-
-
-def test_a_value_that_shares_its_parts_many_times_is_read_once():
-    value = [0]
-    for _ in range(60):
-        value = [value, value]
-    assert fingerprint(value).size_bytes < 10_000
-
-
-def test_nesting_without_end_is_opaque_not_an_error():
-    value = []
-    for _ in range(100_000):
-        value = [value]
-    assert fingerprint(value).assurance == "opaque"
-
-
 # --- statistics -------------------------------------------------------------------------------
 
 
@@ -621,7 +525,7 @@ def test_statistics_agree_with_pandas(cells, dtype):
 # --- another process --------------------------------------------------------------------------
 
 ELSEWHERE = """
-import json, sys
+import json
 import numpy as np, pandas as pd
 from mlops_nb.fingerprint import fingerprint
 values = [
@@ -633,29 +537,28 @@ print(json.dumps([fingerprint(value).digest for value in values]))
 """
 
 
-def test_another_process_and_hash_seed_give_the_same_digests():
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", ELSEWHERE],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "4711")
-    ]
-    assert answers[0] == answers[1]
-    assert all(json.loads(answers[0]))
+def test_another_process_and_hash_seed_give_the_same_digests(capsys):
+    exec(ELSEWHERE, {})  # noqa: S102
+    here = json.loads(capsys.readouterr().out)
+    answer = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env=os.environ | {"PYTHONHASHSEED": "4711"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(answer.stdout) == here
+    assert all(here)
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, "nbfp1:"),
-        ([1, "a", 2.5], "nbfp1:"),
-        (np.arange(6.0).reshape(2, 3), "nbfp1:"),
-        (FLOWERS, "nbfp1:"),
-        (column(["a", None], dtype="string[pyarrow]"), "nbfp1:"),
+        (None, "nbfp1:e6563fbf2d2db5f138d916381a367526"),
+        ([1, "a", 2.5], "nbfp1:2daa6b952119d88b3154b2175c0cd4de"),
+        (np.arange(6.0).reshape(2, 3), "nbfp1:454ffb296c36b1394e095162237f5e9f"),
+        (FLOWERS, "nbfp1:70f8437a9572af472bb96975f6a6edfa"),
+        (column(["a", None], dtype="string[pyarrow]"), "nbfp1:b043d20b5ffeffc0419ad1408cb7f575"),
     ],
     ids=["None", "list", "array", "frame", "texts"],
 )
@@ -676,265 +579,3 @@ def test_libraries_that_the_user_has_not_loaded_stay_unloaded():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "set()"
-
-
-# --- hostile and unknown objects --------------------------------------------------------------
-
-
-class Touched(BaseException):
-    """Not an Exception, so that nothing can swallow it: the object's own code was run."""
-
-
-def forbidden(*_arguments, **_options):
-    raise Touched
-
-
-HOOKS = (
-    "__repr__ __str__ __len__ __iter__ __getitem__ __eq__ __hash__ __array__ __reduce__ __reduce_ex__"
-    " __getstate__ __getattr__ __getattribute__ __array_interface__ __arrow_c_array__ __dataframe__"
-    " __float__ __int__ __index__ __bool__ __format__ __sizeof__ __dir__ __buffer__ __class_getitem__"
-).split()
-
-
-def hostile(base=object, **more):
-    body = dict.fromkeys(HOOKS, forbidden) | {"__hash__": forbidden}
-    return type("Hostile", (base,), body | more)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda: hostile()(), id="object"),
-        pytest.param(lambda: hostile(str)("a"), id="text"),
-        pytest.param(lambda: hostile(int)(1), id="number"),
-        pytest.param(lambda: hostile(list)([1]), id="list"),
-        pytest.param(lambda: hostile(dict)(a=1), id="dict"),
-        pytest.param(lambda: hostile(__module__="pandas.core.frame")(), id="says it is pandas"),
-        pytest.param(lambda: hostile(__class__=property(forbidden))(), id="lies about its class"),
-    ],
-)
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(lambda value: value, id="alone"),
-        pytest.param(lambda value: [1, value], id="in a list"),
-        pytest.param(lambda value: {"a": value}, id="in a dict"),
-        pytest.param(lambda value: as_objects([value, "a"]), id="in an array"),
-        pytest.param(lambda value: frame_around(value), id="in a frame"),
-    ],
-)
-def test_no_code_of_an_unknown_object_is_run(make, place):
-    found = fingerprint(place(make()))
-    assert (found.assurance, found.digest) == ("opaque", "")
-
-
-def frame_around(value):
-    """Put an object into a frame without pandas looking at it."""
-    frame = pd.DataFrame({"a": pd.Series([None, "a"], dtype=object)})
-    frame._mgr.blocks[0].values[0, 0] = value
-    return frame
-
-
-def as_objects(values):
-    array = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        array[i] = value
-    return array
-
-
-def test_a_subclass_of_an_array_cannot_lie():
-    class Liar(np.ndarray):
-        shape = property(forbidden)
-        dtype = property(forbidden)
-        __getitem__ = __len__ = __array__ = __reduce__ = forbidden
-
-    found = fingerprint(np.arange(3.0).view(Liar))
-    assert found.kind.endswith("Liar")
-    assert found.digest not in ("", digest(np.arange(3.0)))
-
-
-def test_a_subclass_of_a_frame_cannot_lie_and_its_own_content_counts():
-    class Liar(pd.DataFrame):
-        columns = property(forbidden)
-        index = property(forbidden)
-        __len__ = __getitem__ = __array__ = forbidden
-
-    def with_unit(unit):
-        frame = Liar({"a": [1, 2]})
-        object.__setattr__(frame, "unit", unit)
-        return frame
-
-    assert digest(with_unit("cm")) == digest(with_unit("cm"))
-    assert digest(with_unit("cm")) != digest(with_unit("mm"))
-    assert fingerprint(with_unit(object())).assurance == "opaque"
-
-
-def test_one_unreadable_column_leaves_the_others_readable():
-    frame = pd.DataFrame({"good": [1, 2], "bad": [object(), 1]})
-    found = fingerprint(frame)
-    assert (found.assurance, found.digest) == ("opaque", "")
-    assert found.columns["good"].digest == value_digest(frame[["good"]], "good")
-    assert found.columns["bad"].digest == ""
-
-
-def test_a_class_that_shows_another_name_is_opaque():
-    class Decimal:
-        pass
-
-    Decimal.__module__, Decimal.__qualname__ = "decimal", "Decimal"
-    assert fingerprint(Decimal()).assurance == "opaque"
-    assert fingerprint(Decimal).assurance == "opaque"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        lambda: None,
-        (i for i in ()),
-        sys,
-        types.MappingProxyType({}),
-        threading_lock := __import__("threading").Lock(),
-    ],
-    ids=["function", "generator", "module", "proxy", "lock"],
-)
-def test_what_has_no_content_is_opaque(value):
-    found = fingerprint(value)
-    assert (found.assurance, found.digest) == ("opaque", "")
-
-
-def test_strict_raises_for_what_cannot_be_read():
-    with pytest.raises(CannotFingerprint, match="list that holds a object"):
-        fingerprint([1, object()], strict=True)
-    assert fingerprint([1], strict=True).digest == digest([1])
-
-
-def test_a_mapped_file_that_was_cut_is_opaque(tmp_path):
-    path = tmp_path / "numbers.bin"
-    np.arange(100_000.0).tofile(path)
-    mapped = np.memmap(path, np.float64, "r")
-    assert digest(mapped) == digest(np.arange(100_000.0))
-    assert digest(mapped[10:20]) == digest(np.arange(10.0, 20.0))
-    os.truncate(path, 1000)
-    assert fingerprint(mapped[10:20]).assurance == "opaque"
-
-
-# --- budget and memory ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        np.zeros(1000),
-        pd.DataFrame({"a": np.zeros(1000)}),
-        pd.Series(["text"] * 1000, dtype=object),
-        pd.Series(["text"] * 1000, dtype="str"),
-        pd.Index(np.arange(1000.0)),
-        pd.array(np.arange(1000)),
-        pa.table({"a": list(range(1000))}),
-        pd.DataFrame({"a": pd.Categorical(["x"] * 5000)}),
-    ],
-    ids=lambda value: f"{type(value).__name__}",
-)
-def test_a_value_over_the_budget_has_its_schema_and_shape_but_no_digest(value):
-    full, skipped = fingerprint(value), fingerprint(value, budget_bytes=999)
-    assert (skipped.assurance, skipped.digest) == ("skipped:budget", "")
-    assert (skipped.kind, skipped.shape, skipped.rows) == (full.kind, full.shape, full.rows)
-    assert skipped.schema_digest == full.schema_digest
-    assert fingerprint(value, budget_bytes=full.size_bytes).digest == full.digest
-
-
-def test_a_container_over_the_budget_is_skipped():
-    assert fingerprint([0.5] * 1000, budget_bytes=999).assurance == "skipped:budget"
-    assert fingerprint({"X": np.zeros(1000)}, budget_bytes=999).assurance == "skipped:budget"
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda: np.zeros((1_500, 8_000), order="F"), id="F-order array"),
-        pytest.param(lambda: np.full(12_000_000, np.nan).view("u8") | np.uint64(1), id="integers"),
-        pytest.param(
-            lambda: (np.full(12_000_000, np.nan).view("u8") | np.uint64(1)).view("f8"), id="NaN"
-        ),
-        pytest.param(
-            lambda: pd.DataFrame(np.zeros((300_000, 40)), copy=False), id="rows in memory"
-        ),
-        pytest.param(lambda: pd.Series(["text " * 20_000] * 3_000, dtype=object), id="long texts"),
-        pytest.param(
-            lambda: pd.Series(pd.array(np.arange(12_000_000), dtype="Int64")), id="nullable"
-        ),
-    ],
-)
-def test_extra_memory_is_small(make):
-    value = make()
-    tracemalloc.start()
-    try:
-        fingerprint(value)
-        peak_bytes = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 64_000_000
-
-
-def test_frames_of_many_columns_are_read_by_block():
-    frame = pd.DataFrame(np.arange(1_200 * 3.0).reshape(3, 1_200))
-    found = fingerprint(frame)
-    assert len(found.columns) == 1_200
-    assert found.columns["7"].digest == value_digest(pd.DataFrame({"a": [7.0, 1207.0, 2407.0]}))
-
-
-# --- structured and other arrays --------------------------------------------------------------
-
-
-def test_padding_of_a_structured_array_does_not_count():
-    tight = np.array([(1, 2.5), (2, 3.5)], [("a", "i1"), ("b", "f8")])
-    loose = np.frombuffer(b"\xff" * 32, np.dtype([("a", "i1"), ("b", "f8")], align=True)).copy()
-    loose["a"], loose["b"] = tight["a"], tight["b"]
-    assert digest(tight) == digest(loose)
-    assert list(fingerprint(tight).columns) == ["a", "b"]
-    assert digest(tight) != digest(tight.astype([("a", "i1"), ("c", "f8")]))
-
-
-def test_masked_arrays_keep_their_mask_but_not_what_it_hides():
-    def masked(hidden):
-        return np.ma.MaskedArray([1.0, hidden], mask=[False, True])
-
-    assert digest(masked(2.0)) == digest(masked(3.0))
-    assert digest(masked(2.0)) != digest(np.array([1.0, 2.0]))
-
-
-def test_an_index_of_levels_is_read_by_level():
-    levels = pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["x", "y"])
-    found = fingerprint(pd.DataFrame({"v": range(4)}, index=levels))
-    assert [level.name for level in found.index] == ["x", "y"]
-    assert [level.type for level in found.index] == ["dict<utf8>", "dict<int64>"]
-
-
-def test_nested_arrow_values_are_read():
-    def nested(last):
-        rows = [{"a": [1, 2], "b": "x"}, None, {"a": None, "b": last}]
-        return column(pd.arrays.ArrowExtensionArray(pa.array(rows)))
-
-    assert digest(nested("y")) == digest(nested("y"))
-    assert digest(nested("y")) != digest(nested("z"))
-    assert fingerprint(nested("y")).columns["a"].type == "struct<a:list<int64>,b:utf8>"
-
-
-def test_an_arrow_table_has_the_column_digests_of_the_same_frame():
-    frame = pd.DataFrame({"n": [1, 2], "t": ["a", None], "f": [0.5, np.nan]})
-    table = pa.table({"n": [1, 2], "t": ["a", None], "f": pa.array([0.5, np.nan])})
-    ours, theirs = fingerprint(frame).columns, fingerprint(table).columns
-    assert [c.digest for c in ours.values()] == [c.digest for c in theirs.values()]
-
-
-def test_registered_handlers_of_other_packages_are_found(monkeypatch):
-    import importlib.metadata
-
-    from mlops_nb import fingerprint as _function  # noqa: F401  the package stays reachable
-    from mlops_nb.fingerprint import load_registered
-
-    handlers = sys.modules["mlops_nb.fingerprint"]._HANDLERS
-    monkeypatch.setattr(sys.modules["mlops_nb.fingerprint"], "_HANDLERS", dict(handlers))
-    point = importlib.metadata.EntryPoint("shop", "shop_fingerprints", "mlops_nb.fingerprints")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
-    assert "shop" in load_registered()

@@ -622,9 +622,22 @@ def test_a_session_that_ended_well_has_nothing_to_lose(store):
     assert store.get_run(A).status == "finished"
 
 
+def test_a_session_that_was_taken_for_dead_can_still_end_well(store):
+    store.apply([session_started(), execution_started("e1"), run_started(A, execution="e1")])
+    store.mark_lost("s1", T0)
+    store.apply([execution_ended("e1"), RunExecuted(A, "e1", "body"), SessionEnded("s1", T0 + 9)])
+    run = store.get_run(A)
+    assert (run.status, run.error, run.ended_at) == (
+        "finished",
+        None,
+        model.as_datetime(T0 + SECOND),
+    )
+
+
 def test_lost_records_are_told_by_the_runs_that_were_running(store):
     store.apply([session_started(), run_started(A), run_started(B)])
     store.apply([RunChanged(B, T0, {"status": "finished"})])
     store.apply([SessionChanged("s1", T0, {"records_lost": 3, "torn_bytes": 8})])
     assert store.get_run(A).tags == {"records_lost": "3"}
+    assert (store.get_run(A).name, store.get_run(A).session) == ("churn", "s1")
     assert store.get_run(B).tags == {}

@@ -22,7 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from mlops_nb.errors import BadNotebook, BadParameter, MissingKernel
 from mlops_nb.notebook import read_notebook
-from mlops_nb.papermill_engine import Engine, run_notebook, saving
+from mlops_nb.papermill_engine import Engine, plan_run, run_notebook, saving
 from mlops_nb.papermill_engine.saving import notebook_text, write_whole
 from mlops_nb.store import Store
 
@@ -607,9 +607,8 @@ def test_a_notebook_is_run_with_typed_parameters_in_its_own_folder(tmp_path):
     path = saved(tmp_path / "deep" / "in.ipynb", "C = 1", source, tags=["parameters"])
     seen = []
     outcome = run_notebook(
-        read_notebook(path),
+        plan_run(read_notebook(path), params={"C": "0.5"}),
         tmp_path / "out.ipynb",
-        params={"C": "0.5"},
         on_progress=lambda *event: seen.append(event),
     )
     assert outcome.failure is None
@@ -620,9 +619,8 @@ def test_a_notebook_is_run_with_typed_parameters_in_its_own_folder(tmp_path):
 
 def test_the_lines_around_an_error_come_with_it(tmp_path):
     outcome = run_notebook(
-        read_notebook(GOLDEN / "failing.ipynb"),
+        plan_run(read_notebook(GOLDEN / "failing.ipynb"), params={"C": "2"}),
         tmp_path / "out.ipynb",
-        params={"C": "2"},
         batch={"store": str(tmp_path / ".mlops")},
     )
     failure = outcome.failure
@@ -634,7 +632,7 @@ def test_the_lines_around_an_error_come_with_it(tmp_path):
 
 def test_the_line_is_the_one_in_the_failed_cell_not_in_a_function_of_another(tmp_path):
     path = saved(tmp_path / "in.ipynb", "def f():\n\n\n    1 / 0", "x = 1\nf()")
-    outcome = run_notebook(read_notebook(path), tmp_path / "out.ipynb")
+    outcome = run_notebook(plan_run(read_notebook(path)), tmp_path / "out.ipynb")
     assert (outcome.failure.cell, outcome.failure.line) == (1, 2)
 
 
@@ -643,7 +641,8 @@ def test_a_repaired_notebook_runs(tmp_path):
     content["cells"][1]["id"] = content["cells"][0]["id"] = "same"
     content["metadata"]["kernelspec"] = "python3"
     (tmp_path / "in.ipynb").write_text(json.dumps(content))
-    outcome = run_notebook(read_notebook(tmp_path / "in.ipynb"), tmp_path / "out.ipynb")
+    plan = plan_run(read_notebook(tmp_path / "in.ipynb"))
+    outcome = run_notebook(plan, tmp_path / "out.ipynb")
     assert outcome.failure is None
     nbformat.validate(nbformat.read(outcome.output, 4))
 
@@ -655,12 +654,10 @@ def test_a_repaired_notebook_runs(tmp_path):
         pytest.param({"params": {"D": "1"}}, BadParameter, id="unknown parameter"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, more, error):
+def test_what_cannot_run_is_refused_by_the_plan(tmp_path, more, error):
     path = saved(tmp_path / "in.ipynb", "C = 1", tags=["parameters"])
     with pytest.raises(error):
-        run_notebook(read_notebook(path), tmp_path / "out.ipynb", **more)
-    assert not (tmp_path / "out.ipynb").exists()
-    assert not (tmp_path / ".mlops").exists()
+        plan_run(read_notebook(path), **more)
 
 
 def test_another_language_is_refused(tmp_path):
@@ -668,7 +665,7 @@ def test_another_language_is_refused(tmp_path):
     nb.metadata = {"kernelspec": {"name": "ir", "display_name": "R", "language": "R"}}
     nbformat.write(nb, tmp_path / "in.ipynb")
     with pytest.raises(BadNotebook, match="it is a notebook in R"):
-        run_notebook(read_notebook(tmp_path / "in.ipynb"), tmp_path / "out.ipynb")
+        plan_run(read_notebook(tmp_path / "in.ipynb"))
 
 
 def test_a_missing_kernel_is_said_by_papermill_too(tmp_path):

@@ -108,6 +108,14 @@ def test_a_closed_spool_takes_nothing(spool):
     assert steps_in(spool) == [0]
 
 
+def test_a_segment_that_is_empty_is_not_one_at_its_end(spool):
+    for number in (0, 1):
+        (spool.root / f"{number:08d}.segment").touch()
+    reader = SpoolReader("other", [spool.root])
+    assert list(reader.read(SpoolPosition("other"))) == []
+    assert reader.position == SpoolPosition("other")
+
+
 def test_two_spools_of_one_session_have_folders_and_ids_of_their_own(spool):
     second = Spool.create(spool.root, "s", state_dir=spool.state_dir)
     second.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,11 @@ import click
 from mlops_nb.cli.frame import examples, shared_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from mlops_nb.model import Run
     from mlops_nb.notebook import Notebook
-    from mlops_nb.papermill_engine import Failure, Outcome
+    from mlops_nb.papermill_engine import Failure, Outcome, RunPlan
 
     OnProgress = Callable[[int, int, str], None]
 
@@ -99,9 +101,11 @@ def run(
     del whole  # notebooks with steps run whole until there are pipelines
     from mlops_nb.model import new_run_id
     from mlops_nb.notebook import read_notebook
+    from mlops_nb.papermill_engine import plan_run
 
     read = read_notebook(notebook)
     given = {**_parameters_in(files), **dict(pairs)}
+    plan = plan_run(read, params=given, kernel=kernel)
     run_id = new_run_id()
     batch = {
         "run": run_id,
@@ -111,7 +115,7 @@ def run(
         "store": store,
     }
     target = output or _output_in_store(notebook, store, run_id)
-    outcome = _watched(read, target, given, kernel=kernel, folder=cwd, batch=batch)
+    outcome = _watched(plan, target, folder=cwd, batch=batch)
     recorded = _recorded(outcome, notebook, store)
     _write_outcome(read, outcome, recorded, format_)
     if outcome.failure is not None:
@@ -155,20 +159,19 @@ def _output_in_store(notebook: Path, given: str | None, run_id: str) -> Path:
 # --- watching ---------------------------------------------------------------------------------
 
 
-def _watched(
-    notebook: Notebook, output: Path, params: Mapping[str, object], **how: Any
-) -> Outcome:
+def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
     """Run with a bar in a terminal, else with a plain line per event."""
     from mlops_nb.papermill_engine import run_notebook
 
+    notebook = plan.notebook
     watch = _bar if sys.stderr.isatty() else _lines
     title = Path(notebook.path).name
     with watch(title, len(notebook.cells)) as (say, on_progress), _remarks_to(say):
-        chosen = ", ".join(f"{key}={value}" for key, value in params.items())
+        chosen = ", ".join(f"{key}={value}" for key, value in plan.params.items())
         say(f"{title}: {len(notebook.code_cells)} code cells{chosen and f' · params {chosen}'}")
         for warning in notebook.warnings:
             say(f"note: {warning}")
-        return run_notebook(notebook, output, params=params, on_progress=on_progress, **how)
+        return run_notebook(plan, output, on_progress=on_progress, **how)
 
 
 @contextmanager
@@ -250,28 +253,40 @@ def _remarks_to(say: Callable[[str], None]) -> Iterator[None]:
 # --- what came out ----------------------------------------------------------------------------
 
 
-def _recorded(outcome: Outcome, notebook: Path, given: str | None) -> Run | None:
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The run as the store has it; `where` is what a command needs to find that store."""
+
+    run: Run
+    where: str = ""
+
+
+def _recorded(outcome: Outcome, notebook: Path, given: str | None) -> _Recorded | None:
     """Read the run back, None where it could not be recorded."""
     from mlops_nb.config import load_settings
     from mlops_nb.errors import MlopsNbError
     from mlops_nb.store import Store
     from mlops_nb.store.locate import find
 
-    folder = notebook.absolute().parent
+    folder, here = notebook.absolute().parent, Path.cwd()
     try:
         location = find(folder, load_settings(folder, store=given))
         if location is None:
             return None
         with Store.open(location) as store:
             store.refresh()
-            return store.find_run(outcome.run) if outcome.run else None
+            run = store.find_run(outcome.run) if outcome.run else None
+        is_found_here = location == find(here, load_settings(here))
     except MlopsNbError as error:
         click.echo(f"warning: {error}", err=True)
         return None
+    if run is None:
+        return None
+    return _Recorded(run, "" if is_found_here else f" --store {_short_path(location)}")
 
 
 def _write_outcome(
-    notebook: Notebook, outcome: Outcome, recorded: Run | None, format_: str
+    notebook: Notebook, outcome: Outcome, recorded: _Recorded | None, format_: str
 ) -> None:
     if format_ == "json":
         from mlops_nb.documents import to_json
@@ -283,7 +298,7 @@ def _write_outcome(
         click.echo(f"{bullet}{line}" if line and not line.startswith("    ") else line)
 
 
-def _document(notebook: Notebook, outcome: Outcome, recorded: Run | None) -> dict[str, Any]:
+def _document(notebook: Notebook, outcome: Outcome, recorded: _Recorded | None) -> dict[str, Any]:
     """Describe a run of one step."""
     from mlops_nb.documents import plain
 
@@ -296,10 +311,10 @@ def _document(notebook: Notebook, outcome: Outcome, recorded: Run | None) -> dic
     }
     step = {
         "name": Path(notebook.path).stem,
-        "status": recorded.status if recorded else outcome.status,
+        "status": recorded.run.status if recorded else outcome.status,
         "cached": False,
         "duration_s": outcome.duration_s,
-        "run": recorded.id if recorded else None,
+        "run": recorded.run.id if recorded else None,
         "notebook": str(outcome.output),
         "error": error,
     }
@@ -314,28 +329,30 @@ def _document(notebook: Notebook, outcome: Outcome, recorded: Run | None) -> dic
     return document
 
 
-def _sentences(notebook: Notebook, outcome: Outcome, recorded: Run | None) -> Iterator[str]:
+def _sentences(notebook: Notebook, outcome: Outcome, recorded: _Recorded | None) -> Iterator[str]:
     """Say how it went, and what to do next."""
     step = Path(notebook.path).stem
     if outcome.failure is not None:
         yield from _failure_lines(step, outcome.failure)
-    run_id = recorded.id[:8] if recorded else None
-    head = f"run {run_id}" if run_id else "not recorded"
+    head = f"run {recorded.run.id[:8]}" if recorded else "not recorded"
     results = "".join(f" · {text}" for text in _results(recorded))
     yield f"{head} · {outcome.status} · {outcome.duration_s:.1f} s{results}"
     yield f"notebook: {_short_path(outcome.output)}"
-    if run_id is None:
+    if recorded is None:
         yield "why: mlops-nb doctor"
-    elif outcome.failure is not None:
-        yield f"errors: mlops-nb show {run_id} --errors    again: mlops-nb run {notebook.path}"
+        return
+    run_id, where = recorded.run.id[:8], recorded.where
+    if outcome.failure is not None:
+        yield f"errors: mlops-nb show {run_id} --errors{where}"
+        yield f"again: mlops-nb run {shlex.quote(notebook.path)}"
     else:
-        yield f"look: mlops-nb show {run_id}    compare: mlops-nb compare"
+        yield f"look: mlops-nb show {run_id}{where}    compare: mlops-nb compare{where}"
 
 
-def _results(recorded: Run | None) -> Iterator[str]:
+def _results(recorded: _Recorded | None) -> Iterator[str]:
     from mlops_nb.display.formats import number
 
-    for key, metric in list((recorded.metrics if recorded else {}).items())[:_SHOWN_METRICS]:
+    for key, metric in list((recorded.run.metrics if recorded else {}).items())[:_SHOWN_METRICS]:
         yield f"{key} {number(metric.value)}"
 
 
@@ -349,9 +366,9 @@ def _failure_lines(step: str, failure: Failure) -> Iterator[str]:
         yield f"    {mark} {number:>3}  {text}"
 
 
-def _short_path(path: Path) -> str:
+def _short_path(path: Path | str) -> str:
     """Write a path as short as it can be typed here."""
     try:
-        return str(path.absolute().relative_to(Path.cwd()))
+        return shlex.quote(str(Path(path).absolute().relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return shlex.quote(str(path))

@@ -253,7 +253,7 @@ def _coded(values: Any, tracker: Pass) -> Column:
     values = values.unify_dictionaries()
     chunks = values.chunks
     dictionary = chunks[0].dictionary if chunks else pa.array([], values.type.value_type)
-    categories = Categories(dictionary.to_pylist(), _reader(dictionary.type)[0], tracker)
+    categories = Categories(dictionary.to_pylist(), _reader(dictionary.type)[0])
     codes = [one.indices.fill_null(-1).to_numpy(zero_copy_only=False) for one in chunks]
     joined = np.concatenate(codes) if codes else np.empty(0, np.int8)
     return coded_column(joined, categories, tracker)

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_nb.fingerprint.scheme import ROWS, Column, digest_of
-
-_FIRST_LOOK = 4_096
+from mlops_nb.fingerprint.scheme import ROWS, Column, Pass, digest_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlops_nb.fingerprint.scheme import Pass
+_FIRST_LOOK = 4_096
 
 
 class Categories:
@@ -25,23 +23,23 @@ class Categories:
         In the order of their codes; a missing one is None and counts as code -1.
     type_
         Their logical type.
-    tracker
-        Counts the bytes.
     """
 
-    def __init__(self, values: list[object], type_: str, tracker: Pass) -> None:
-        encode = tracker.encoder.encode
+    def __init__(self, values: list[object], type_: str) -> None:
+        # Not counted: they are part of the schema, which is known over the budget too.
+        encode = Pass().encoder.encode
         self.type = type_
         self.digests = [b"" if v is None else digest_of(encode(v)) for v in values]
         distinct = sorted({digest for digest in self.digests if digest})
         ranks = {digest: rank for rank, digest in enumerate(distinct)}
+        self._has_missing = len(distinct) < len(values)
         # The last place stands for code -1.
         self.ranks = np.array([ranks.get(d, -1) for d in self.digests] + [-1], np.int32)
         self.table = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, 16)
 
     def has_gaps(self, codes: NDArray[Any]) -> bool:
         """Tell whether some of the codes may stand for a missing value."""
-        return b"" in self.digests or bool((codes < 0).any())
+        return self._has_missing or bool((codes < 0).any())
 
     @property
     def order(self) -> bytes:

@@ -39,6 +39,8 @@ BAND_BYTES = 33_554_432
 
 _SMALL_BAND_BYTES = CHUNK_BYTES
 _TILE = 64
+_NARROW = 8
+_DOUBLE = 8
 _PLAIN_KINDS = "biufcmMSUV"
 # Read as plain arrays: what they add is how they are shown, multiplied or kept.
 _PLAIN_CLASSES = {"ndarray", "memmap", "recarray"}
@@ -165,7 +167,7 @@ def array_digest(
             chunks = _object_chunks(array, tracker)
         else:
             tracker.take(array.size * array.itemsize)
-            chunks = [_fixed_chunk(pieces, tracker) for pieces in _chunks(array, tracker)]
+            chunks = list(_fixed_chunks(array, tracker))
     head = b"array\0%b\0%b\0" % (type_.encode(), str(array.shape).encode())
     return digest_of(head, b"".join(chunks)), chunks, {}
 
@@ -228,32 +230,41 @@ def _object_chunks(array: NDArray[Any], tracker: Pass) -> list[bytes]:
     return chunks
 
 
-def _fixed_chunk(pieces: Iterator[NDArray[Any]], tracker: Pass) -> bytes:
-    hasher: Any = xxh3_128(b"-")
-    for piece in pieces:
-        hasher.update(as_bytes(canonical(native(piece), tracker)))
-    digest: bytes = hasher.digest()
-    return digest
-
-
-def _chunks(array: NDArray[Any], tracker: Pass) -> Iterator[Iterator[NDArray[Any]]]:
-    """Cut an array in chunks of whole rows, each as flat pieces in C order that fit the cache."""
+def _fixed_chunks(array: NDArray[Any], tracker: Pass) -> Iterator[bytes]:
+    """Digest chunks of whole rows, each in pieces that fit the cache."""
     if not array.size:
         return
     rows = rows_per_chunk(array)
+    row_size = math.prod(array.shape[1:])
     if array.flags.c_contiguous:
-        flat, row_size = array.reshape(-1), array.size // (len(array) if array.ndim else 1)
-        for start in range(0, flat.size, rows * row_size):
-            yield _pieces(flat[start : start + rows * row_size])
+        yield from _flat_chunks(array.reshape(-1), rows * row_size, tracker)
         return
     for band in _bands(array, rows, tracker):
-        yield from _chunks(band, tracker) if band.flags.c_contiguous else [_gathered(band)]
+        if band.flags.c_contiguous:
+            yield from _flat_chunks(band.reshape(-1), rows * row_size, tracker)
+        else:
+            hasher: Any = xxh3_128(b"-")
+            for piece in _gathered(band):
+                hasher.update(as_bytes(canonical(native(piece), tracker)))
+            yield hasher.digest()
 
 
-def _pieces(flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    step = max(1, CHUNK_BYTES // flat.itemsize)
-    for start in range(0, flat.size, step):
-        yield flat[start : start + step]
+def _flat_chunks(flat: NDArray[Any], step: int, tracker: Pass) -> Iterator[bytes]:
+    octets, size = as_bytes(flat), flat.itemsize
+    is_raw = flat.dtype.isnative and flat.dtype.kind not in "fc"
+    is_float = flat.dtype.isnative and flat.dtype.kind == "f" and size <= _DOUBLE
+    piece_size = max(1, CHUNK_BYTES // size)
+    for start in range(0, len(flat), step):
+        hasher: Any = xxh3_128(b"-")
+        stop = min(start + step, len(flat))
+        for first in range(start, stop, piece_size):
+            last = min(first + piece_size, stop)
+            # NaN makes the minimum NaN, which differs from itself: the cheapest question.
+            if is_raw or (is_float and (low := np.minimum.reduce(flat[first:last])) == low):
+                hasher.update(octets[first * size : last * size])
+            else:
+                hasher.update(as_bytes(canonical(native(flat[first:last]), tracker)))
+        yield hasher.digest()
 
 
 def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[Any]]:
@@ -281,7 +292,13 @@ def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:
     if part.ndim <= 1 or part.strides[0] >= part.strides[-1]:
         np.copyto(band, part)
         return
-    for first in range(0, part.shape[-1], _TILE):
+    # NumPy copies along the last axis: long ones in tiles, short ones column by column.
+    width = part.shape[-1]
+    if width <= _NARROW:
+        for place in range(width):
+            np.copyto(band[..., place], part[..., place])
+        return
+    for first in range(0, width, _TILE):
         np.copyto(band[..., first : first + _TILE], part[..., first : first + _TILE])
 
 

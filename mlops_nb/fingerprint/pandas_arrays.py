@@ -74,8 +74,7 @@ class Reader:
         if not is_ours(type(index)) or isinstance(index, pd.MultiIndex):
             raise OpaqueValueError
         values = [None if value is pd.NaT else value for value in index.tolist()]
-        # They are part of the schema, which is known for a value over the budget too.
-        return Categories(values, _category_type(index, values), Pass())
+        return Categories(values, _category_type(index, values))
 
     def columns(self, values: Any) -> list[Column]:
         """Read a block, of shape ``(columns, rows)``, or a single array of shape ``(rows,)``."""

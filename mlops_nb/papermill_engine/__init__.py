@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlops_nb.papermill_engine.engine import Engine
-    from mlops_nb.papermill_engine.running import Failure, Outcome, run_notebook
+    from mlops_nb.papermill_engine.running import (
+        Failure,
+        Outcome,
+        RunPlan,
+        plan_run,
+        run_notebook,
+    )
 
-__all__ = ["Engine", "Failure", "Outcome", "run_notebook"]
+__all__ = ["Engine", "Failure", "Outcome", "RunPlan", "plan_run", "run_notebook"]
 
 _HOMES = {
     "Engine": "engine",
     "Failure": "running",
     "Outcome": "running",
+    "RunPlan": "running",
+    "plan_run": "running",
     "run_notebook": "running",
 }
 

@@ -83,12 +83,53 @@ class Outcome:
         return "failed" if self.failure else "finished"
 
 
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A notebook that can run as asked: language, parameters and kernel are checked.
+
+    Attributes
+    ----------
+    params
+        With the types that the notebook wants.
+    kernel, arguments
+        Its name, and how to start it.
+    """
+
+    notebook: Notebook
+    params: Mapping[str, Any]
+    kernel: str
+    arguments: tuple[str, ...]
+
+
+def plan_run(
+    notebook: Notebook, *, params: Mapping[str, object] | None = None, kernel: str | None = None
+) -> RunPlan:
+    """Check that a notebook can run as asked; nothing is written and nothing runs.
+
+    Parameters
+    ----------
+    notebook
+        As `read_notebook` gives it, repairs included.
+    params
+        Values for names of its parameters cell.
+    kernel
+        Name of a kernel; the notebook's own if left out.
+
+    Raises
+    ------
+    BadNotebook, BadParameter, MissingKernel
+        It cannot.
+    """
+    require_python(notebook)
+    typed = check_parameters(notebook, params or {})
+    name = kernel or notebook.kernel_name or DEFAULT_KERNEL
+    return RunPlan(notebook, typed, name, _kernel_arguments(notebook.path, name))
+
+
 def run_notebook(
-    notebook: Notebook,
+    plan: RunPlan,
     output: Path,
     *,
-    params: Mapping[str, object] | None = None,
-    kernel: str | None = None,
     folder: Path | None = None,
     batch: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
@@ -97,14 +138,10 @@ def run_notebook(
 
     Parameters
     ----------
-    notebook
-        As `read_notebook` gives it, repairs included.
+    plan
+        Of `plan_run`.
     output
         Where the executed notebook goes; it is there, valid, from the first cell on.
-    params
-        Values for names of its parameters cell.
-    kernel
-        Name of a kernel; the notebook's own if left out.
     folder
         Where the kernel runs; the notebook's own if left out, as in Jupyter.
     batch, on_progress
@@ -117,52 +154,41 @@ def run_notebook(
 
     Raises
     ------
-    BadNotebook, BadParameter, MissingKernel
-        The notebook cannot run as asked; nothing has run.
     KeyboardInterrupt
         After what ran until then was saved.
     """
-    require_python(notebook)
-    typed = check_parameters(notebook, params or {})
-    name = kernel or notebook.kernel_name or DEFAULT_KERNEL
-    arguments = kernel_arguments(notebook.path, name)
+    path = plan.notebook.path
     begin = time.monotonic()
     with local_file_io_cwd():
-        node = _prepared(notebook, output, typed, name)
         executed = Engine.execute_notebook(
-            node,
-            name,
+            _prepared(plan, output),
+            plan.kernel,
             output_path=str(output),
             progress_bar=False,
             on_progress=on_progress,
-            input_path=notebook.path,
+            input_path=path,
             batch=batch,
-            extra_arguments=arguments,
-            resources={"metadata": {"path": str(folder or Path(notebook.path).absolute().parent)}},
+            extra_arguments=list(plan.arguments),
+            resources={"metadata": {"path": str(folder or Path(path).absolute().parent)}},
         )
         failure = _failure_of(executed, str(output))
     run = executed.metadata.get("mlops_nb", {}).get("run") or (batch or {}).get("run", "")
     return Outcome(run, output, time.monotonic() - begin, failure)
 
 
-def kernel_arguments(path: str, kernel: str) -> list[str]:
-    """Find a kernel, and say how to start it without remarks that are not the notebook's.
-
-    Raises
-    ------
-    MissingKernel
-        It is not installed.
-    """
+def _kernel_arguments(path: str, kernel: str) -> tuple[str, ...]:
+    """Find a kernel, and say how to start it without remarks that are not the notebook's."""
     manager = KernelSpecManager()
     installed = manager.find_kernel_specs()
     if kernel not in installed:
         raise MissingKernel(path, kernel, tuple(sorted(installed)))
     is_ipykernel = any("ipykernel" in word for word in manager.get_kernel_spec(kernel).argv)
-    return ["--IPKernelApp.log_level=ERROR"] if is_ipykernel else []
+    return ("--IPKernelApp.log_level=ERROR",) if is_ipykernel else ()
 
 
-def _prepared(notebook: Notebook, output: Path, params: Mapping[str, Any], kernel: str) -> Any:
+def _prepared(plan: RunPlan, output: Path) -> Any:
     """Do what papermill does to a notebook before its engine gets it."""
+    notebook, kernel = plan.notebook, plan.kernel
     node = nbformat.from_dict(notebook.content)
     node.metadata.setdefault("kernelspec", nbformat.from_dict({"name": kernel}))
     node.metadata.kernelspec.setdefault("display_name", kernel)
@@ -176,14 +202,11 @@ def _prepared(notebook: Notebook, output: Path, params: Mapping[str, Any], kerne
     )
     for cell in node.cells:
         cell.metadata["papermill"] = {}
-    # Cells have their ids by now; a second look at the schema would only repeat our warnings.
     node = remove_error_markers(node)
-    if params:
-        tag = "parameters" if find_first_tagged_cell_index(node, "parameters") >= 0 else None
-        if tag is None:
-            _tag_parameters(node)
+    if plan.params:
+        _tag_parameters(node)
         node = parameterize_notebook(
-            node, dict(params), kernel_name=kernel, language="python", engine_name="mlops_nb"
+            node, dict(plan.params), kernel_name=kernel, language="python", engine_name="mlops_nb"
         )
     return prepare_notebook_metadata(node, notebook.path, str(output))
 
@@ -191,7 +214,7 @@ def _prepared(notebook: Notebook, output: Path, params: Mapping[str, Any], kerne
 def _tag_parameters(node: Any) -> None:
     """Give a cell with another tool's tag papermill's own, so that values go in below it."""
     index = find_first_tagged_cell_index(node, "pipeline-parameters")
-    if index >= 0:
+    if index >= 0 and find_first_tagged_cell_index(node, "parameters") < 0:
         node.cells[index].metadata.tags.append("parameters")
 
 

@@ -187,7 +187,7 @@ class Session:
     def warn(self, message: str) -> None:
         """Say once, in one line, that something of ours went wrong."""
         if not self.warnings and not self.settings.quiet:
-            print(f"mlops_nb: {message}", file=sys.stderr)  # noqa: T201  # the user's notebook is where they look
+            print(message, file=sys.stderr)  # noqa: T201  # the user's notebook is where they look
         self.warnings.append(message)
 
     # --- ways to begin a run ------------------------------------------------------------------

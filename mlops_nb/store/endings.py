@@ -22,18 +22,22 @@ def end_session(connection: Connection, blobs: Blobs, session: str, at_ns: int) 
     """End a session that ended in good order; gives the number of runs that it ended.
 
     A run that is still open is one that only the end of the session could end: an automatic one,
-    its children, or a batch. One that somebody opened and never ended is `interrupted`.
+    its children, or a batch. One that somebody opened and never ended is `interrupted`. A run
+    that was taken for lost was not: its session could still say that it ended.
     """
     is_open = (sessions.c.id == session, sessions.c.ended_at.is_(None))
     connection.execute(update(sessions).where(*is_open).values(ended_at=at_ns, lost_at=None))
     _join_streams(connection, blobs, session)
     ended = 0
-    for run in connection.execute(queries.running_runs(session)).mappings().all():
+    still_open = connection.execute(queries.running_runs(session, or_lost=True)).mappings()
+    for run in still_open.all():
         first, last = _first_and_last(connection, run)
         change: dict[str, object] = {
             "status": _outcome(run, first, last),
             "ended_at": _end_of(last) or run["last_at"],
         }
+        if run["status"] == "lost":
+            change["error"] = None
         connection.execute(queries.change(runs, run["id"]), change)
         ended += 1
     return ended

@@ -59,7 +59,7 @@ def find(start: Path, settings: Settings) -> str | None:
     if settings.store is not None:
         return _find_named(settings)
     for folder in _upwards(start):
-        if (folder / FOLDER).is_dir():
+        if _is_folder(folder / FOLDER):
             return _trusted(folder / FOLDER, settings)
     return None
 
@@ -141,12 +141,22 @@ def _upwards(start: Path) -> list[Path]:
 
 def _nearest_folder(path: Path) -> Path:
     """Climb to a folder that is there: a notebook may not have been saved yet."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    return next(folder for folder in (path, *path.parents) if _is_folder(folder))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # above a folder that this user may not enter
+        return False
 
 
 def _is_git_root(folder: Path) -> bool:
     # A file in a worktree or a submodule, a folder elsewhere.
-    return (folder / ".git").exists()
+    try:
+        return (folder / ".git").exists()
+    except OSError:
+        return False
 
 
 def _device(folder: Path) -> int | None:

@@ -154,8 +154,8 @@ def latest_attempts(groups: Sequence[str]) -> Select[Any]:
     )
 
 
-def running_runs(session: str) -> Select[Any]:
-    """Read the runs of a session that have not ended.
+def running_runs(session: str, *, or_lost: bool = False) -> Select[Any]:
+    """Read the runs of a session that have not ended, or were taken for lost.
 
     A run whose beginning was lost has no session; what it executed tells.
     """
@@ -167,7 +167,8 @@ def running_runs(session: str) -> Select[Any]:
     is_theirs = or_(
         runs.c.session == session, and_(runs.c.session.is_(None), runs.c.id.in_(theirs))
     )
-    return select(runs).where(is_theirs, runs.c.status == "running")
+    statuses = ["running", "lost"] if or_lost else ["running"]
+    return select(runs).where(is_theirs, runs.c.status.in_(statuses))
 
 
 def chunk_counts(ids: Sequence[str]) -> Select[Any]:

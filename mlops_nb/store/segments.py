@@ -88,14 +88,20 @@ class SegmentFile:
 
     def __init__(self, folder: Path, number: int, spool: str, size_bytes: int) -> None:
         self.path, self.number, self.size_bytes = segment_path(folder, number), number, size_bytes
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Readers see it only when it is whole: an empty file looks like a segment at its end.
+        draft = self.path.with_suffix(f"{SUFFIX}.new")
+        self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.posix_fallocate(self._descriptor, 0, size_bytes)
             self.map = mmap.mmap(self._descriptor, size_bytes)
+            _HEADER.pack_into(
+                self.map, 0, _MAGIC, _VERSION, number, os.getpid(), 0, 0, spool.encode()
+            )
+            draft.rename(self.path)
         except (OSError, ValueError):
-            self._discard()
+            os.close(self._descriptor)
+            draft.unlink(missing_ok=True)
             raise
-        _HEADER.pack_into(self.map, 0, _MAGIC, _VERSION, number, os.getpid(), 0, 0, spool.encode())
 
     def grow(self, size_bytes: int) -> None:
         """Make room for a record that is larger than a segment; before the first frame only."""
@@ -124,9 +130,6 @@ class SegmentFile:
     def discard(self) -> None:
         """Close the segment and remove its file: nothing was written to it."""
         self.map.close()
-        self._discard()
-
-    def _discard(self) -> None:
         os.close(self._descriptor)
         self.path.unlink(missing_ok=True)
 
@@ -323,7 +326,7 @@ def _frames(path: Path, offset: int, torn: list[TornTail]) -> Iterator[tuple[int
         return
     with file:
         window = _Window(file.fileno())
-        while True:
+        while window.size_bytes >= HEADER_BYTES:
             head = window.at(offset, LENGTH.size)
             # Filled to the last byte, or given back when the spool was closed.
             if head == END_MARK or offset >= window.size_bytes:
