@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 import tracemalloc
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,13 +37,16 @@ LIMITS = {
 """Greatest ratio allowed for each value."""
 
 
-def cpu_s(call: Callable[[], object], rounds: int = 3) -> float:
-    best = float("inf")
-    for _ in range(rounds):
-        started = time.thread_time()
-        call()
-        best = min(best, time.thread_time() - started)
-    return best
+def cpu_s(call: Callable[[], object]) -> float:
+    started = time.thread_time()
+    call()
+    return time.thread_time() - started
+
+
+def ratio_to(unit: Callable[[], object], call: Callable[[], object], rounds: int = 7) -> float:
+    """Compare the fastest of rounds that alternate, so that a busy moment hits both."""
+    pairs = [(cpu_s(call), cpu_s(unit)) for _ in range(rounds)]
+    return min(ours for ours, _ in pairs) / min(raw for _, raw in pairs)
 
 
 def values(size_mb: int) -> dict[str, Callable[[], Any]]:
@@ -145,17 +149,14 @@ def costs(size_mb: int = 256) -> dict[str, Any]:
         value = make()
         size = size_bytes(value)
         raw = np.random.default_rng(1).integers(0, 255, size, np.uint8)
-        unit_s = cpu_s(lambda raw=raw: xxh3_128_digest(raw))
-        del raw
-        ours_s = cpu_s(lambda value=value: fingerprint(value))
         ratios[name] = {
-            "ratio": ours_s / unit_s,
+            "ratio": ratio_to(partial(xxh3_128_digest, raw), partial(fingerprint, value)),
             "limit": LIMITS[name],
             "extra_mb": extra_mb(value),
             "size_mb": size / 1e6,
         }
     small = {
-        name: cpu_s(lambda value=value: [fingerprint(value) for _ in range(20)]) * 50
+        name: min(cpu_s(partial(fingerprint, value)) for _ in range(100)) * 1000
         for name, value in small_values().items()
     }
     return {"ratios": ratios, "small_ms": small}

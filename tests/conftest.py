@@ -23,7 +23,9 @@ def ipython8_python() -> str:
     given = os.environ.get("MLOPS_NB_IPYTHON8")
     path = Path(given) if given else ROOT / ".venv-ipython8" / "bin" / "python"
     if not path.exists():
-        pytest.fail(f"no interpreter with IPython 8 at {path}; make it: make .venv-ipython8/ipython8.stamp")
+        pytest.fail(
+            f"no interpreter with IPython 8 at {path}; make it: make .venv-ipython8/ipython8.stamp"
+        )
     return str(path)
 
 

@@ -63,8 +63,8 @@ def test_a_metric_logged_the_short_way_is_the_event(spool):
 
 
 def test_events_come_back_in_order_from_many_segments(spool):
-    append_steps(spool, range(150_000))
-    assert steps_in(spool) == list(range(150_000))
+    append_steps(spool, range(100_000))
+    assert steps_in(spool) == list(range(100_000))
     assert len(list(spool.folder.glob("*.segment"))) > 2
 
 
@@ -200,14 +200,14 @@ def test_threads_append_without_losing_or_doubling(spool):
 
 
 def test_a_reader_beside_a_writer_sees_a_beginning_of_what_was_written(spool):
-    writer = threading.Thread(target=append_steps, args=(spool, range(120_000)))
+    writer = threading.Thread(target=append_steps, args=(spool, range(80_000)))
     writer.start()
     looks = []
     while writer.is_alive():
         looks.append(steps_in(spool))
     writer.join()
     assert all(look == list(range(len(look))) for look in looks)
-    assert steps_in(spool) == list(range(120_000))
+    assert steps_in(spool) == list(range(80_000))
 
 
 @pytest.fixture
@@ -317,12 +317,12 @@ def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 def append(steps):
     for step in steps:
-        spool.append_metric("0123456789abcdef", "loss", 0.5, step, 1)
+        spool.append_metric("0123456789abcdef", "k" * 1_000, 0.5, step, 1)
 def unwritten():
     return SpoolReader(spool.id, [spool.folder]).unwritten()
 append(range(10))
 limit(1_000_000)
-append(range(10, 120_000))
+append(range(10, 8_000))
 print(len(told), unwritten(), flush=True)
 """
 
@@ -332,7 +332,7 @@ _FULL_AND_BACK = (
 limit(resource.RLIM_INFINITY)
 while unwritten():
     time.sleep(0.01)
-append(range(120_000, 120_100))
+append(range(8_000, 8_100))
 spool.close()
 """
 )
@@ -341,10 +341,10 @@ _FULL_AND_BUSY = (
     _FULL
     + """
 limit(resource.RLIM_INFINITY)
-step = 120_000
+step = 8_000
 while unwritten():
-    append(range(step, step + 10_000))
-    step += 10_000
+    append(range(step, step + 1_000))
+    step += 1_000
 spool.close()
 print(step)
 """
@@ -363,13 +363,13 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path):
     # A limit on the size of files refuses to allocate a segment, as a full disk does.
     told, unwritten = map(int, run_child(_FULL_AND_BACK, tmp_path, 2**26).split())
     steps = [event.step for _, event in read_events(tmp_path / "spool" / "s")]
-    assert steps == list(range(120_100))
+    assert steps == list(range(8_100))
     assert told == 1
     assert unwritten > 0
 
 
 def test_a_loop_that_goes_on_does_not_keep_its_records_in_memory(tmp_path):
-    last = int(run_child(_FULL_AND_BUSY, tmp_path, 2**26).split()[-1])
+    last = int(run_child(_FULL_AND_BUSY, tmp_path, 2**30).split()[-1])
     steps = [event.step for _, event in read_events(tmp_path / "spool" / "s")]
     assert steps == list(range(last))
 
@@ -379,7 +379,7 @@ def test_records_that_found_no_place_in_memory_are_counted(tmp_path):
     events = [event for _, event in read_events(tmp_path / "spool" / "s")]
     steps = [event.step for event in events if isinstance(event, model.MetricLogged)]
     (lost,) = (event for event in events if isinstance(event, model.SessionChanged))
-    assert lost.changes["records_lost"] == 120_100 - len(steps) > 0
+    assert lost.changes["records_lost"] == 8_100 - len(steps) > 0
     assert unwritten > lost.changes["records_lost"]
     assert steps == sorted(set(steps))
 
@@ -391,7 +391,7 @@ def test_a_process_that_dies_beside_a_full_disk_leaves_a_count_of_what_it_lost(t
     folder = tmp_path / "spool" / "s"
     reader = SpoolReader(spool_id(folder), [folder])
     found = len(list(read_events(folder)))
-    assert reader.unwritten() == 120_000 - found > 0
+    assert reader.unwritten() == 8_000 - found > 0
 
 
 _UNPRIVILEGED = """

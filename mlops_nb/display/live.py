@@ -43,7 +43,7 @@ def card_of(live: LiveRun, before: Run | None, attempt: int) -> Card:
         curve=tuple(live.curves.get(metric or "", ())),
         duration_s=run.busy_s,
         verdict=(run.verdict or {}).get("label"),
-        data=_word(data_mark, before, run),
+        data=_word(data_mark, before, run) if run.data or (before and before.data) else "",
         code=_word(code_mark, before, run),
         environment=_word(environment_mark, before, run),
         alert=live.alert,

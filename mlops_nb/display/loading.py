@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mlops_nb.compare import compare_runs
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 _RUNS_TO_LOOK_BACK = 50
+# What no reference holds: `tag:stage=prod` has no blank, and no name of a run an operator.
+_QUERY = re.compile(
+    r"[<>!]|\s(=|==|like|in|is|not)\s|^\s*(order by|not)\s|^[\w.]+\s*==?\s*['\"\d]"
+)
 
 
 def view_comparison(
@@ -40,7 +45,7 @@ def view_comparison(
     store
         Where they are.
     references
-        Runs to compare, with their children; the newest ones if left out.
+        Runs to compare, with their children, or a query in words; the newest ones if left out.
     query
         Selects runs instead.
     notebook
@@ -103,6 +108,10 @@ def _selected(
     store: Store, references: Sequence[str], query: str | None, notebook: str | None, limit: int
 ) -> tuple[list[Run], int]:
     """Give the runs to compare, and how many there are in all."""
+    if query is None and _QUERY.search(text := " ".join(references)):
+        references, query, notebook = (), text, None
+    if len(references) == 1 and (many := _all_of(store, references[0])):
+        references, query, notebook = (), many, None
     if references:
         named = [store.get_run(reference) for reference in references]
         children = [child for run in named for child in _children(store, run)]
@@ -112,6 +121,17 @@ def _selected(
         query = f"notebook = {_quoted(notebook)}"
     runs = store.runs(query, limit=limit)
     return runs, max(store.count_runs(query), len(runs))
+
+
+def _all_of(store: Store, reference: str) -> str | None:
+    """A name or a tag stands for all runs that have it: one run is no comparison."""
+    kind, _, label = reference.partition(":")
+    if kind == "tag":
+        key, _, value = label.partition("=")
+        test = f"= {_quoted(value)}" if value else "is not null"
+        return f'tags."{key}" {test}'
+    query = f"name = {_quoted(reference)} and parent is null"
+    return query if store.count_runs(query) > 1 else None
 
 
 def _children(store: Store, run: Run) -> list[Run]:

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 BAND_BYTES = 33_554_432
 """Most memory that is gathered at once from an array that is not in C order."""
 
-_SMALL_BAND_BYTES = CHUNK_BYTES
 _TILE = 64
 _NARROW = 8
+_NARROW_ROW_BYTES, _WIDE_ROW_BYTES = 512, 8_192
 _DOUBLE = 8
 _PLAIN_KINDS = "biufcmMSUV"
 # Read as plain arrays: what they add is how they are shown, multiplied or kept.
@@ -277,8 +277,7 @@ def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[An
     if row_bytes > BAND_BYTES:
         yield from (array[i : i + 1] for i in range(len(array)))
         return
-    wanted = _SMALL_BAND_BYTES if row_bytes <= 16 * _TILE * array.itemsize else BAND_BYTES
-    step = max(1, wanted // (rows * row_bytes)) * rows
+    step = max(1, _band_bytes(row_bytes) // (rows * row_bytes)) * rows
     for start in range(0, len(array), step):
         part = array[start : start + step]
         memory = tracker.scratch(part.size * part.itemsize, slot=1)
@@ -286,6 +285,13 @@ def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[An
         band = band.view(part.dtype).reshape(part.shape)
         _gather(part, band)
         yield band
+
+
+def _band_bytes(row_bytes: int) -> int:
+    # Measured: what is read of a column at once should be long, what is written stay in the cache.
+    if row_bytes <= _NARROW_ROW_BYTES:
+        return 4 * CHUNK_BYTES
+    return CHUNK_BYTES if row_bytes <= _WIDE_ROW_BYTES else BAND_BYTES
 
 
 def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb import lineage
+from mlops_nb.capture import guard as guards
 from mlops_nb.capture.guard import guard
 from mlops_nb.config import load_settings
 from mlops_nb.environment import git_state, read_environment
@@ -130,6 +131,7 @@ class Session:
 
     def start(self) -> None:
         """Hook into the shell and the libraries, and start the drainer."""
+        guards.on_warning = self.warn
         if self.shell is not None:
             self.is_batch = is_batch(self.shell, self.settings, self.namespace)
             if self.is_batch:
@@ -186,7 +188,7 @@ class Session:
 
     def warn(self, message: str) -> None:
         """Say once, in one line, that something of ours went wrong."""
-        if not self.warnings and not self.settings.quiet:
+        if not self.warnings:
             print(message, file=sys.stderr)  # noqa: T201  # the user's notebook is where they look
         self.warnings.append(message)
 

@@ -210,7 +210,7 @@ class NameReader(ScopedNames):
 
     def _global(self, node: ast.Global) -> None:
         if self.scopes:
-            self.scopes[-1].globals.update(node.names)
+            self.scopes[-1].globals |= set(node.names)
 
     def _nonlocal(self, node: ast.Nonlocal) -> None:
         """The name belongs to a function further out, which binds it itself."""
@@ -427,7 +427,12 @@ class NameReader(ScopedNames):
             self._argument(keyword.value, touch)
 
     def _argument(self, argument: ast.expr, touch: Callable[[str], None]) -> None:
-        if argument.__class__ is ast.Constant:
+        kind = argument.__class__
+        if kind is ast.Constant:
+            return
+        if kind is ast.Name:
+            self.load(argument.id)  # type: ignore[attr-defined]
+            touch(argument.id)  # type: ignore[attr-defined]
             return
         self._expression(argument)
         for name in roots(argument):

@@ -17,6 +17,9 @@ Names: TypeAlias = "dict[str, None]"
 _TOP_LEVEL = 2
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 class Scope:
     """A function (names settled at its end), or a class or comprehension (settled at once)."""
 
@@ -44,11 +47,12 @@ class Scope:
         self.is_lambda = is_lambda
         self.is_comprehension = is_comprehension
         self.local: set[str] = set()
-        self.globals: set[str] = set()
-        self.loads: Names = {}
-        self.mutated: Names = {}
-        self.consumed: Names = {}
+        self.globals: frozenset[str] | set[str] = _NONE
         self.origins: dict[str, tuple[str, ...]] = {}
+        if is_function:
+            self.loads: Names = {}
+            self.mutated: Names = {}
+            self.consumed: Names = {}
 
 
 class ScopedNames:
@@ -137,6 +141,9 @@ class ScopedNames:
 
     def consume(self, name: str, depth: int | None = None) -> None:
         """A name is iterated over; only an iterator is changed by that."""
+        if not self.scopes:
+            self.consumes[name] = None
+            return
         for scope in self._outwards(depth):
             if scope.is_function:
                 scope.consumed[name] = None
@@ -151,7 +158,7 @@ class ScopedNames:
 
     def store(self, name: str, origins: tuple[str, ...] = ()) -> None:
         """A name is bound, to something that may be a part of what `origins` hold."""
-        scope = self.binding_scope()
+        scope = self.binding_scope() if self.scopes else None
         self.open[-1].mark(name, BOUND)
         if scope is None:
             self.binds[name] = None
@@ -163,6 +170,8 @@ class ScopedNames:
             return
         else:
             scope.local.add(name)
+        if not origins:
+            return
         known = self.origins if scope is None else scope.origins
         others = tuple(origin for origin in origins if origin != name)
         if others:

@@ -272,8 +272,8 @@ class Tracker(Writer):
             last = run.ended_ns if run.is_automatic and run.execution != self.execution else None
             run.ended_ns = at_ns or last or time.time_ns()
             changes: dict[str, Json] = {"status": run.status, "ended_at_ns": run.ended_ns}
-            if run.kind == "child":
-                changes["busy_s"] = (run.ended_ns - run.started_ns) / 1e9
+            run.busy_ns = run.busy_ns or run.ended_ns - run.started_ns
+            changes["busy_s"] = run.busy_ns / 1e9
             if run.failure:
                 changes["error"] = dict(run.failure)
             if run.fit_rows:
