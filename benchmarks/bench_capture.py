@@ -1,4 +1,4 @@
-"""What capture adds to a cell of 16 lines: hooks, analysis, redaction, and the spool."""
+"""What tracking adds to a cell of 16 lines: hooks, capture, redaction, spool, all of a session."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from measurement import Measurement
 
-ROUNDS = 250
-WARM_UP = 20
+# A notebook's cells are all captured or none is, so they run in blocks, not one of each in turn.
+BLOCKS, BLOCK = 26, 20
+WARM_UP = 2
 # Sixteen lines as in a notebook on models; {n} makes each source one that was never seen.
 CELL = """\
 limit_{n} = 0.5
@@ -22,7 +23,7 @@ cut = int(len(features) * 0.8)
 train_x, test_x = features[:cut], features[cut:]
 train_y, test_y = labels[:cut], labels[cut:]
 model = Model(strength=0.1, rounds=5)
-model.fit(train_x, train_y)
+model.learn(train_x, train_y)
 predicted = model.predict(test_x)
 accuracy = sum(a == b for a, b in zip(predicted, test_y)) / max(1, len(test_y))
 for name in ("first", "second"):
@@ -35,7 +36,7 @@ SETUP = """
 import io
 class Model:
     def __init__(self, strength, rounds): self.strength, self.rounds = strength, rounds
-    def fit(self, x, y): self.most = max(set(y), key=y.count)
+    def learn(self, x, y): self.most = max(set(y), key=y.count)
     def predict(self, x): return [self.most for _ in x]
 columns, scores, sink = ("a", "b", "target"), {}, io.StringIO()
 rows = [(i % 7, i % 3, i % 2) for i in range(40)]
@@ -43,7 +44,7 @@ rows = [(i % 7, i % 3, i % 2) for i in range(40)]
 
 
 def measure() -> list[Measurement]:
-    """Difference of the medians over cells that run hooked and unhooked in turn."""
+    """Difference of the medians over cells in blocks, hooked and unhooked in turn."""
     found = []
     for names in (10, 10_000):
         plain, hooked = medians_ms(names)
@@ -65,16 +66,17 @@ def medians_ms(names: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         capture, close = new_capture(shell, Path(folder))
         times: dict[bool, list[float]] = {False: [], True: []}
-        for number in range(2 * (ROUNDS + WARM_UP)):
-            is_hooked = bool(number % 2)
+        for block in range(2 * BLOCKS):
+            is_hooked = bool(block % 2)
             if is_hooked:
                 capture.install()
-            # Never seen before, with either number of names: nothing is known of it.
-            took = cell_ms(shell, CELL.format(n=f"{names}_{number}"))
+            for number in range(BLOCK):
+                # Never seen before, with either number of names: nothing is known of it.
+                took = cell_ms(shell, CELL.format(n=f"{names}_{block}_{number}"))
+                if block >= WARM_UP:
+                    times[is_hooked].append(took)
             if is_hooked:
                 capture.uninstall()
-            if number >= 2 * WARM_UP:
-                times[is_hooked].append(took)
         close()
     return statistics.median(times[False]), statistics.median(times[True])
 
@@ -99,29 +101,13 @@ def new_shell(names: int):
 
 
 def new_capture(shell, folder: Path):
-    """A capture that writes to a real spool."""
-    from mlops_nb.capture.hooks import Capture
-    from mlops_nb.config import Settings
-    from mlops_nb.store.spool import Spool
+    """The capture of a real session: its listener, tracking, spool and drainer included."""
+    from mlops_nb.session import start_session, stop_session
 
-    spool = Spool.create(folder, "session")
-    return Capture(shell, "session", ToSpool(spool), settings=Settings()), spool.close
-
-
-class ToSpool:
-    """A listener that only writes down."""
-
-    def __init__(self, spool) -> None:
-        self._append = spool.append
-
-    def execution_started(self, live) -> None:
-        self._append(live.event)
-
-    def execution_ended(self, live, event) -> None:
-        self._append(event)
-
-    def output_seen(self, event) -> None:
-        self._append(event)
+    session = start_session(shell, store=str(folder), quiet=True)
+    session.be_automatic()
+    session.capture.uninstall()
+    return session.capture, stop_session
 
 
 if __name__ == "__main__":

@@ -84,6 +84,28 @@ class MissingKernel(MlopsNbError, LookupError):
         )
 
 
+class KernelNotReady(MlopsNbError, RuntimeError):
+    """A kernel is installed, but did not start.
+
+    Attributes
+    ----------
+    path, kernel
+        The notebook and the kernel's name.
+    problem
+        What its starter said.
+    """
+
+    def __init__(self, path: str, kernel: str, problem: str) -> None:
+        super().__init__(path, kernel, problem)
+        self.path, self.kernel, self.problem = path, kernel, problem
+
+    def __str__(self) -> str:
+        return (
+            f'{self.path}: the kernel "{self.kernel}" did not start ({self.problem}). '
+            f"Try it by itself: jupyter console --kernel {self.kernel}"
+        )
+
+
 class CellFailed(MlopsNbError, RuntimeError):
     """A cell of a notebook raised while the notebook ran as a batch.
 

@@ -138,8 +138,8 @@ def _gives(execution: Execution, needed: set[str]) -> set[str] | None:
     if execution.status == "syntax":
         return None
     ambient = _pseudo_names(execution.source)
-    changes = {*execution.binds, *execution.mutates, *execution.deletes, *ambient.writes}
-    if not (changes & needed) and "dynamic" not in execution.flags:
+    changes = (execution.binds, execution.mutates, execution.deletes, ambient.writes)
+    if all(map(needed.isdisjoint, changes)) and "dynamic" not in execution.flags:
         return None
     # A name is settled only by a rebinding that does not need its earlier value, and only if
     # nothing went wrong on the way.
@@ -148,8 +148,7 @@ def _gives(execution: Execution, needed: set[str]) -> set[str] | None:
 
 
 def _reads(execution: Execution) -> set[str]:
-    files = _pseudo_names(execution.source).reads
-    return {*execution.reads, *execution.mutates, *files}
+    return {*execution.reads, *execution.mutates, *_pseudo_names(execution.source).reads}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ epoch in UTC (cheap inside a cell); times in records are aware datetimes in UTC.
 from __future__ import annotations
 
 import os
+import random
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -40,7 +41,13 @@ def new_run_id() -> str:
 
 def new_record_id() -> str:
     """Make an id for a session or an execution: 24 hex digits that sort by time."""
-    return f"{time.time_ns() // 1000:014x}{os.urandom(5).hex()}"
+    return f"{time.time_ns() // 1000:014x}{_random.getrandbits(40):010x}"
+
+
+# Not the operating system's for each: that call lets go of the GIL in front of every cell. Not
+# the module's own generator either, which belongs to the user.
+_random = random.Random(os.urandom(16))  # noqa: S311  # ids are no secrets
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(16)))
 
 
 def as_datetime(at_ns: int) -> datetime:
@@ -142,7 +149,8 @@ class Environment:
         ``sha256:…`` over `content`.
     content
         ``python`` (version, implementation), ``packages`` (name: version), ``os``,
-        ``hardware`` (cpu, cpus, memory_bytes, gpus), ``variables`` (allow-listed only).
+        ``hardware`` (cpu, cpus, memory_bytes, gpus), ``variables`` (allow-listed only),
+        ``software`` (digest of all but the hardware).
     """
 
     digest: str
@@ -480,7 +488,10 @@ class EnvironmentSeen:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStarted:
-    """A cell began to run; fields as in `Execution`."""
+    """A cell began to run; fields as in `Execution`.
+
+    `code_digest` is empty where the store is to work it out, off the user's thread.
+    """
 
     id: str
     session: str
@@ -568,11 +579,12 @@ class RunChanged:
 
 @dataclass(frozen=True, slots=True)
 class RunExecuted:
-    """A run needs an execution; `role` is ``body`` or ``setup``."""
+    """A run needs an execution, and those in `also`; `role` is ``body`` or ``setup``."""
 
     run: str
     execution: str
     role: Literal["body", "setup"]
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -460,6 +460,24 @@ def test_a_failure_stands_in_the_document(project, cli):
     }
 
 
+def test_a_kernel_that_dies_is_a_failed_cell(project, cli):
+    path = saved(project / "in.ipynb", "print('first')", "import os; os.kill(os.getpid(), 9)")
+    code, out, err = cli("run", path, "-o", "out.ipynb")
+    assert code == 3
+    assert "✕ in: DeadKernelError in cell 1: the kernel died" in out
+    assert "Traceback" not in err
+    executed = nbformat.read(project / "out.ipynb", 4)
+    assert executed.cells[0].outputs[0].text == "first\n"
+
+
+def test_a_store_is_meant_from_where_the_command_is_typed(project, cli):
+    (project / "deep").mkdir()
+    shutil.copy(GOLDEN / "plain.ipynb", project / "deep")
+    assert cli("run", "deep/plain.ipynb", "--store", "ours")[0] == 0
+    assert len(json.loads(cli("runs", "--store", "ours", "--format", "json")[1])["runs"]) == 1
+    assert not (project / "deep" / "ours").exists()
+
+
 def test_what_was_repaired_is_noted(project, cli):
     code, _, err = cli("run", golden(project, "version3"))
     assert code == 0
@@ -504,7 +522,10 @@ def test_ctrl_c_saves_what_ran_and_exits_with_130(project):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert "interrupted" in err
+    assert [line for line in err.splitlines() if line][-2:] == [
+        "what ran is in out.ipynb",
+        "interrupted",
+    ]
     assert "Traceback" not in err
     executed = nbformat.read(project / "out.ipynb", 4)
     assert executed.cells[0].outputs[0].text == "first\n"

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from mlops_nb.errors import CannotFingerprint
 from mlops_nb.fingerprint import fingerprint
@@ -317,7 +318,8 @@ def test_a_value_over_the_budget_has_its_schema_and_shape_but_no_digest(value):
 
 
 def test_a_container_over_the_budget_is_skipped():
-    assert fingerprint([0.5] * 1000, budget_bytes=999).assurance == "skipped:budget"
+    found = fingerprint([0.5] * 1000, budget_bytes=999)
+    assert (found.assurance, found.digest, found.shape) == ("skipped:budget", "", (1000,))
     assert fingerprint({"X": np.zeros(1000)}, budget_bytes=999).assurance == "skipped:budget"
 
 
@@ -414,3 +416,46 @@ def test_registered_handlers_of_other_packages_are_found(monkeypatch):
     point = importlib.metadata.EntryPoint("shop", "shop_fingerprints", "mlops_nb.fingerprints")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
     assert "shop" in load_registered()
+
+
+def sparse_rows(**changes):
+    rows = sparse.csr_matrix(np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]]))
+    for name, values in changes.items():
+        setattr(rows, name, np.array(values))
+    return rows
+
+
+def test_order_and_splitting_of_sparse_entries_do_not_count():
+    shuffled = sparse_rows(indices=[1, 2, 0], data=[2.0, 3.0, 1.0])
+    split = sparse.csr_matrix(
+        (np.array([1.5, 0.5, 1.0, 3.0]), np.array([1, 1, 0, 2]), np.array([0, 2, 4])), (2, 3)
+    )
+    wide = sparse_rows(indices=np.array([1, 0, 2], "i8"), indptr=np.array([0, 1, 3], "i8"))
+    assert {digest(x) for x in (shuffled, split, wide)} == {digest(sparse_rows())}
+    assert list(shuffled.indices) == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(sparse_rows(data=[2.0, 1.0, 4.0]), id="value"),
+        pytest.param(sparse_rows(indices=[0, 0, 2]), id="place"),
+        pytest.param(sparse_rows().T, id="transposed"),
+        pytest.param(sparse_rows().astype("f4"), id="width"),
+        pytest.param(sparse.csr_array(sparse_rows()), id="array, matrix"),
+        pytest.param(sparse.csr_matrix(sparse_rows(), shape=(2, 3))[:, [0, 1]], id="shape"),
+    ],
+)
+def test_a_change_to_a_sparse_matrix_changes_its_fingerprint(changed):
+    assert digest(changed) != digest(sparse_rows())
+    assert digest([changed]) != digest([sparse_rows()])
+
+
+def test_other_sparse_formats_are_read():
+    for make in (sparse.coo_matrix, sparse.csc_matrix, sparse.dok_matrix, sparse.lil_array):
+        assert digest(make(sparse_rows())) == digest(make(sparse_rows()))
+
+
+def test_a_sparse_matrix_over_the_budget_is_skipped():
+    found = fingerprint(sparse_rows(), budget_bytes=10)
+    assert (found.assurance, found.shape) == ("skipped:budget", (2, 3))

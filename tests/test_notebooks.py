@@ -103,6 +103,7 @@ def test_the_demo_records_each_thing_it_tried(tmp_path, own_store):
     children = [run for run in runs if run.parent == whole.id]
     estimators = sorted(run.params["estimator"].value for run in children)
     assert estimators == [
+        "GridSearchCV",
         "MLPClassifier",
         "Pipeline",
         *["RandomForestClassifier"] * 3,

@@ -19,8 +19,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import papermill_io
 
-from mlops_nb.errors import BadNotebook, BadParameter, MissingKernel
+from mlops_nb.errors import BadNotebook, BadParameter, KernelNotReady, MissingKernel
 from mlops_nb.notebook import read_notebook
 from mlops_nb.papermill_engine import Engine, plan_run, run_notebook, saving
 from mlops_nb.papermill_engine.saving import notebook_text, write_whole
@@ -311,6 +312,32 @@ def test_a_missing_folder_is_refused_before_anything_runs(tmp_path):
     assert not witness.exists()
 
 
+def test_a_disk_that_fills_up_costs_a_warning_and_not_the_cells(tmp_path, caplog):
+    fill = "import os; os.remove('out.ipynb'); os.symlink('/dev/full', 'out.ipynb')"
+    path = saved(tmp_path / "in.ipynb", fill, "open('ran', 'w')")
+    with caplog.at_level(logging.WARNING, "papermill"), pytest.raises(OSError, match="space"):
+        execute(path, "out.ipynb")
+    assert (tmp_path / "ran").exists()
+    assert any("could not be saved" in record.getMessage() for record in caplog.records)
+    assert only_run().status == "finished"
+
+
+def test_what_is_not_a_local_file_is_written_by_papermills_own_writer(tmp_path):
+    class Memory:
+        def __init__(self):
+            self.written = []
+
+        def write(self, text, path):
+            self.written.append(text)
+
+        def pretty_path(self, path):
+            return path
+
+    papermill_io.register("mem://", memory := Memory())
+    execute(saved(tmp_path / "in.ipynb", "print('kept')"), "mem://out.ipynb")
+    assert texts(nbformat.reads(memory.written[-1], 4).cells[0]) == "kept\n"
+
+
 # --- papermill's own options ------------------------------------------------------------------
 
 
@@ -523,6 +550,22 @@ def test_a_store_that_cannot_be_made_costs_a_warning_and_not_the_notebook(
     assert any("The run is not recorded" in r.getMessage() for r in caplog.records)
 
 
+def test_a_store_named_from_here_is_meant_from_here(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("MLOPS_NB_STORE", "named/.mlops")
+    execute(saved(tmp_path / "in.ipynb", "x = 1"), "out.ipynb", cwd="work")
+    with Store.open(tmp_path / "named" / ".mlops") as store:
+        store.refresh()
+        assert [run.status for run in store.runs()] == ["finished"]
+
+
+def test_a_kernel_that_does_not_start_is_said(tmp_path, kernels):
+    name = kernels("broken", "raise SystemExit('no')")
+    with pytest.raises(KernelNotReady, match='the kernel "broken" did not start'):
+        execute(saved(tmp_path / "in.ipynb", "x = 1"), "out.ipynb", kernel_name=name)
+    assert not (tmp_path / ".mlops").exists()
+
+
 # --- being stopped ----------------------------------------------------------------------------
 
 
@@ -596,6 +639,33 @@ def test_when_stopped_it_saves_ends_the_run_and_stops_the_kernel(tmp_path, numbe
     assert statuses(on_disk) == ["completed", "failed", "pending"]
     assert not is_alive(kernel)
     assert only_run().status == "interrupted"
+
+
+STUBBORN = """
+import os, time
+open('marker', 'w').write(str(os.getpid()))
+while True:
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        open('noticed', 'w')
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes in /proc")
+def test_a_cell_that_takes_no_notice_is_stopped_by_a_second_ctrl_c(tmp_path):
+    process = started(saved(tmp_path / "in.ipynb", "print('first')", STUBBORN), "out.ipynb")
+    kernel = kernel_of(process, tmp_path / "marker")
+    process.send_signal(signal.SIGINT)
+    wait_until((tmp_path / "noticed").exists, "the first one has come through")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    assert not is_alive(kernel)
+    on_disk = nbformat.read(tmp_path / "out.ipynb", 4)
+    assert texts(on_disk.cells[0]) == "first\n"
+    assert statuses(on_disk) == ["completed", "failed"]
+    assert only_run().status == "lost"
 
 
 # --- one notebook, from Python ----------------------------------------------------------------

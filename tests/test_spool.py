@@ -39,10 +39,18 @@ def append_steps(spool, steps):
         spool.append_metric(RUN, "loss", 0.5, step, AT_NS)
 
 
+def reader_of(tmp_path):
+    """Read the one spool that a process left, wherever its segments went."""
+    folders = [tmp_path / "spool" / "s", *(tmp_path / "state" / "spool").glob("*/*")]
+    return SpoolReader(spool_id(folders[0]), folders)
+
+
+def events_in(reader):
+    return [event for _, event in reader.read(reader.position) if event is not None]
+
+
 def steps_in(spool):
-    folders = [spool.root / "s", fallback_root(spool.root, spool.state_dir) / spool.id]
-    reader = SpoolReader(spool.id, folders)
-    return [event.step for _, event in reader.read(SpoolPosition(spool.id)) if event is not None]
+    return [event.step for event in events_in(reader_of(spool.root.parent))]
 
 
 # --- segments ---------------------------------------------------------------------------------
@@ -157,8 +165,7 @@ def test_a_torn_tail_is_cut_and_reported(spool, harm, shift):
     (segment,) = spool.folder.glob("*.segment")
     harm(segment, positions[-1].offset + shift)
     reader = SpoolReader(spool.id, [spool.folder])
-    events = [event for _, event in reader.read(SpoolPosition(spool.id)) if event is not None]
-    assert [event.step for event in events] == list(range(9))
+    assert [event.step for event in events_in(reader)] == list(range(9))
     assert [tail.offset for tail in reader.torn] == [positions[-2].offset]
 
 
@@ -319,7 +326,8 @@ def append(steps):
     for step in steps:
         spool.append_metric("0123456789abcdef", "k" * 1_000, 0.5, step, 1)
 def unwritten():
-    return SpoolReader(spool.id, [spool.folder]).unwritten()
+    fallback = module.fallback_root(spool.root, spool.state_dir) / spool.id
+    return SpoolReader(spool.id, [spool.folder, fallback]).unwritten()
 append(range(10))
 limit(1_000_000)
 append(range(10, 8_000))
@@ -362,7 +370,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path):
     # A limit on the size of files refuses to allocate a segment, as a full disk does.
     told, unwritten = map(int, run_child(_FULL_AND_BACK, tmp_path, 2**26).split())
-    steps = [event.step for _, event in read_events(tmp_path / "spool" / "s")]
+    steps = [event.step for event in events_in(reader_of(tmp_path))]
     assert steps == list(range(8_100))
     assert told == 1
     assert unwritten > 0
@@ -370,13 +378,13 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path):
 
 def test_a_loop_that_goes_on_does_not_keep_its_records_in_memory(tmp_path):
     last = int(run_child(_FULL_AND_BUSY, tmp_path, 2**30).split()[-1])
-    steps = [event.step for _, event in read_events(tmp_path / "spool" / "s")]
+    steps = [event.step for event in events_in(reader_of(tmp_path))]
     assert steps == list(range(last))
 
 
 def test_records_that_found_no_place_in_memory_are_counted(tmp_path):
     _, unwritten = map(int, run_child(_FULL_AND_BACK, tmp_path, 100_000).split())
-    events = [event for _, event in read_events(tmp_path / "spool" / "s")]
+    events = events_in(reader_of(tmp_path))
     steps = [event.step for event in events if isinstance(event, model.MetricLogged)]
     (lost,) = (event for event in events if isinstance(event, model.SessionChanged))
     assert lost.changes["records_lost"] == 8_100 - len(steps) > 0
@@ -388,9 +396,8 @@ def test_a_process_that_dies_beside_a_full_disk_leaves_a_count_of_what_it_lost(t
     command = [sys.executable, "-c", _FULL_AND_DEAD, str(tmp_path), str(2**26)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    folder = tmp_path / "spool" / "s"
-    reader = SpoolReader(spool_id(folder), [folder])
-    found = len(list(read_events(folder)))
+    reader = reader_of(tmp_path)
+    found = len(events_in(reader))
     assert reader.unwritten() == 8_000 - found > 0
 
 

@@ -23,13 +23,11 @@ class CodeIndex:
     """Finds the analysed source of a running cell, and which statement bound a name last."""
 
     def __init__(self) -> None:
-        self._binders: dict[str, Statement] = {}
+        self._cells: list[CellNames] = []
 
     def add(self, names: CellNames) -> None:
         """Remember what a cell that is about to run binds."""
-        for statement in names.statements:
-            for name in statement.binds:
-                self._binders[name] = statement
+        self._cells.append(names)
 
     def names_at(self, frame: FrameType | None) -> tuple[CellNames, int] | None:
         """Find the innermost frame, going outwards, that runs a cell's code, and its line."""
@@ -44,7 +42,12 @@ class CodeIndex:
     def binder(self, name: str, names: CellNames, line: int) -> Statement | None:
         """Find the statement that bound `name` last before `line`."""
         above = [s for s in names.statements if name in s.binds and s.first_line < line]
-        return above[-1] if above else self._binders.get(name)
+        if above:
+            return above[-1]
+        for cell in reversed(self._cells):
+            if name in cell.bound_at or name in cell.binds:
+                return next((s for s in reversed(cell.statements) if name in s.binds), None)
+        return None
 
 
 class CallSite:

@@ -226,7 +226,7 @@ class Capture:
         self._earlier = []
 
     def _tell_earlier(self, order: int, raw: str) -> None:
-        digest, names = source.study(raw)
+        names = source.analyse(raw)
         at_ns = time.time_ns()
         live = LiveExecution(None, None, "")
         live.names = names
@@ -237,7 +237,7 @@ class Capture:
             order=order,
             at_ns=at_ns,
             source=redact(raw),
-            code_digest=digest,
+            code_digest=source.code_digest(raw),
             execution_count=order,
             flags=("dynamic",) if names.is_dynamic else (),
             is_inferred=True,
@@ -346,9 +346,9 @@ class Capture:
     def _open(
         self, live: LiveExecution, text: str, filename: str, tree: ast.Module | None
     ) -> None:
-        digest, live.names = source.study(text, tree)
+        live.names = source.analyse(text, tree)
         live.filename = filename
-        live.event = self._started(live, text, digest)
+        live.event = self._started(live, text)
         shell = self._shell
         live.watch = Watch(shell.user_ns, live.names, shell.user_ns_hidden)
         with guard("listener"):
@@ -356,7 +356,7 @@ class Capture:
         self._tap.release(live.trail)
         live.cpu_ns, live.started_ns = self._cpu_ns(), time.perf_counter_ns()
 
-    def _started(self, live: LiveExecution, text: str, digest: str) -> ExecutionStarted:
+    def _started(self, live: LiveExecution, text: str) -> ExecutionStarted:
         raw = str(getattr(live.info, "raw_cell", ""))
         with self._lock:
             self._order += 1
@@ -368,7 +368,7 @@ class Capture:
             order=order,
             at_ns=time.time_ns(),
             source=redact(raw),
-            code_digest=digest,
+            code_digest="",
             transformed=redact(text) if differs else None,
             parent=live.parent.id if live.parent is not None else None,
             cell_id=getattr(live.info, "cell_id", None),

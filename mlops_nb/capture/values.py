@@ -113,10 +113,10 @@ class Origins:
         self, names: Iterable[str], cell: CellNames, namespace: Namespace
     ) -> dict[str, None]:
         """All names that may share a value with one of `names`, those left out."""
-        start = set(names)
-        waiting = list(start)
-        found: dict[str, None] = {}
         given = cell.origins or {}
+        start = set(names)
+        waiting = [name for name in start if name in given or name in self._links]
+        found: dict[str, None] = {}
         while waiting:
             name = waiting.pop()
             for other in (*given.get(name, ()), *self._links.get(name, ())):

@@ -20,7 +20,7 @@ VARIABLE = "_MLOPS_NB_COMPLETE"
 @debug_option
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes the Tab key complete commands, options and runs."""
+    """Print what makes the Tab key complete commands and runs."""
     from click.shell_completion import get_completion_class
 
     maker = get_completion_class(shell)

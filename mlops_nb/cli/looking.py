@@ -125,7 +125,7 @@ def _write_page(view: View, path: Path) -> None:
 @click.option("--errors", "sections", flag_value="errors", multiple=True, help="What failed.")
 @shared_options
 def show(reference: str, sections: tuple[str, ...], format_: str, store: str | None) -> None:
-    """Show everything that is kept of one run, or only the parts asked for."""
+    """Show what is kept of one run, or only the parts asked for."""
     from mlops_nb.display import view_run
 
     with open_store(store) as opened:
@@ -139,7 +139,7 @@ def show(reference: str, sections: tuple[str, ...], format_: str, store: str | N
 @shared_options
 @click.pass_context
 def doctor(context: click.Context, check: bool, format_: str, store: str | None) -> None:
-    """Say what is captured, by whom, and how store, spool and settings are."""
+    """Say what is captured, and how store and settings are."""
     from mlops_nb.doctor import examine
 
     diagnosis = examine(store)

@@ -112,7 +112,8 @@ def run(
         "name": name,
         "experiment": experiment,
         "tags": dict(tags),
-        "store": store,
+        # The kernel runs in another folder than the one in which this was typed.
+        "store": store if store is None or "://" in store else str(Path(store).absolute()),
     }
     target = output or _output_in_store(notebook, store, run_id)
     outcome = _watched(plan, target, folder=cwd, batch=batch)
@@ -171,7 +172,11 @@ def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
         say(f"{title}: {len(notebook.code_cells)} code cells{chosen and f' · params {chosen}'}")
         for warning in notebook.warnings:
             say(f"note: {warning}")
-        return run_notebook(plan, output, on_progress=on_progress, **how)
+        try:
+            return run_notebook(plan, output, on_progress=on_progress, **how)
+        except KeyboardInterrupt:
+            say(f"what ran is in {_short_path(output)}")
+            raise
 
 
 @contextmanager

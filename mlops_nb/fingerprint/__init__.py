@@ -36,6 +36,7 @@ _HANDLERS = {
     "numpy": "mlops_nb.fingerprint.numpy_values",
     "pandas": "mlops_nb.fingerprint.pandas_values",
     "pyarrow": "mlops_nb.fingerprint.arrow_values",
+    "scipy": "mlops_nb.fingerprint.scipy_values",
 }
 _ENTRY_POINT_GROUP = "mlops_nb.fingerprints"
 
@@ -52,7 +53,7 @@ def fingerprint(
     Parameters
     ----------
     value
-        A pandas or NumPy object, or a plain Python value or container.
+        A pandas, NumPy, Arrow or SciPy sparse object, or a plain Python value or container.
     strict
         Whether to raise for a value that cannot be read completely.
     budget_bytes

@@ -11,17 +11,24 @@ import math
 import struct
 import sys
 from types import BuiltinFunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from xxhash import xxh3_128
 
 from mlops_nb.fingerprint.object_chunks import QUIET_NAN, gaps_of, number_chunk, text_chunk
-from mlops_nb.fingerprint.scheme import ROWS, OpaqueValueError, as_text, schema_digest
+from mlops_nb.fingerprint.scheme import (
+    ROWS,
+    OpaqueValueError,
+    OverBudgetError,
+    as_text,
+    digest_of,
+    schema_digest,
+)
 from mlops_nb.fingerprint.standard_values import RARE, builtin_function
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sized
 
     from mlops_nb.fingerprint.scheme import Pass
 
@@ -50,22 +57,18 @@ def read(value: object, cls: type, tracker: Pass) -> Fingerprint:
     """Fingerprint a plain value; raises `OpaqueValueError` if anything in it is unknown."""
     kind = class_path(cls)
     schema = schema_digest(kind, ())
-    digest = xxh3_128(kind.encode() + b"\0" + tracker.encoder.encode(value)).digest()
-    rows = len(value) if isinstance(value, _SIZED) and _is_exactly(cls, _SIZED) else None
-    shape = () if rows is None else (rows,)
+    shape = (len(value),) if _is_sized(value) else ()
+    rows = shape[0] if shape else None
+    try:
+        digest = digest_of(kind.encode(), b"\0", tracker.encoder.encode(value))
+    except OverBudgetError:
+        return Fingerprint(kind, "", schema, "skipped:budget", rows, shape)
     return Fingerprint(kind, as_text(digest), schema, rows=rows, shape=shape)
 
 
-def size_known(value: object, cls: type) -> tuple[int, ...]:
-    """Return the shape of a standard container without reading it."""
-    return (len(value),) if isinstance(value, _SIZED) and _is_exactly(cls, _SIZED) else ()
-
-
-_SIZED = (list, tuple, dict, set, frozenset)
-
-
-def _is_exactly(cls: type, types: tuple[type, ...]) -> bool:
-    return any(cls is one for one in types)
+def _is_sized(value: object) -> TypeGuard[Sized]:
+    # Exactly these: the length of a subclass is somebody's code.
+    return any(type(value) is one for one in (list, tuple, dict, set, frozenset))
 
 
 class Encoder:

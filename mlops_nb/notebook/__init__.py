@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mlops_nb.notebook.detection import detect_notebook, find_by_witness, notebook_matches
+from mlops_nb.notebook.detection import (
+    detect_notebook,
+    find_by_witness,
+    notebook_matches,
+    saved_cells,
+)
 from mlops_nb.notebook.parameters import Parameter, check_parameters, parameters
 from mlops_nb.notebook.reading import Cell, Notebook, read_notebook, require_python
 
@@ -17,4 +22,5 @@ __all__ = [
     "parameters",
     "read_notebook",
     "require_python",
+    "saved_cells",
 ]

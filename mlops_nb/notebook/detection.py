@@ -147,6 +147,17 @@ def _absolute(path: str, environ: Mapping[str, str]) -> str:
     return str(Path.cwd() / path)
 
 
+def saved_cells(path: str | Path) -> list[tuple[str | None, str]]:
+    """Read id and source of all cells of a saved notebook, in order; as light as can be.
+
+    Returns
+    -------
+    list of (str or None, str)
+        Empty for whatever is no notebook.
+    """
+    return [(cell.get("id"), _source(cell)) for cell in _cells(Path(path))]
+
+
 def _cells(path: Path) -> list[dict[str, Any]]:
     """Read the cells of a file as they stand; none for whatever is no notebook."""
     try:

@@ -113,7 +113,16 @@ class Batch:
         }
         if self.notebook is not None:
             ours["MLOPS_NB_NOTEBOOK"] = self.notebook
+        if store := variables.get("MLOPS_NB_STORE"):
+            # The kernel may run in another folder than the one in which this was said.
+            local = papermill_io.get_handler("local")
+            ours["MLOPS_NB_STORE"] = store if "://" in store else str(local_path(local, store))
         return {**variables, **ours}
+
+    @property
+    def shown(self) -> str:
+        """What to call the notebook in a message."""
+        return self.notebook or "the notebook"
 
     def speaks_python(self, kernel_manager: Any) -> bool:
         """Say whether the kernel can be asked in Python; one that does not say so can."""

@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from queue import Empty
@@ -25,16 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_core.utils import ensure_async, run_sync
-from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
 from papermill.utils import merge_kwargs, remove_args
 
-from mlops_nb.errors import MissingKernel
+from mlops_nb.errors import KernelNotReady, MissingKernel
 from mlops_nb.papermill_engine.batch import Batch, record_from_outside
 from mlops_nb.papermill_engine.overlapping import OverlappingRun, can_overlap
 from mlops_nb.papermill_engine.saving import PartialNotebook
+from mlops_nb.papermill_engine.signals import answering_signals, sigterm_as_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +87,7 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         )
         partial.notebook_start()
         try:
-            with _ended_by_sigterm():
+            with sigterm_as_exit():
                 cls.execute_managed_notebook(partial, kernel_name, log_output=log_output, **kwargs)
         finally:
             partial.cleanup_pbar()
@@ -124,7 +124,7 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             BatchClient(nb_man, told, **arguments).execute()
         except NoSuchKernel:
             installed = tuple(sorted(KernelSpecManager().find_kernel_specs()))
-            raise MissingKernel(str(input_path), kernel_name, installed) from None
+            raise MissingKernel(told.shown, kernel_name, installed) from None
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
@@ -151,6 +151,8 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
         self.run: dict[str, Any] | None = None
         self._work: asyncio.Future[None] | None = None
         self._is_stopping = False
+        self._stopped_by: int | None = None
+        self._stopping: asyncio.Future[None] | None = None
 
     def execute(self, **kwargs: Any) -> Any:
         """Start a kernel, run the cells, stop the kernel.
@@ -161,32 +163,53 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
             The executed notebook.
         """
         self.reset_execution_trackers()
-        with self.setup_kernel(env=self.batch.environment(os.environ), **kwargs):
-            self.log.info(f"Executing notebook with kernel: {self.kernel_name}")  # noqa: G004
-            started_ns = time.time_ns()
-            try:
-                self._execute_in_kernel()
-            finally:
-                if self.run is None:
-                    error = _error_of(sys.exc_info()[1]) or self.batch.error_in(self.nb)
-                    record_from_outside(self.batch, started_ns, time.time_ns(), error)
+        is_ready = False
+        try:
+            with self.setup_kernel(env=self.batch.environment(os.environ), **kwargs):
+                is_ready = True
+                self.log.info("Executing notebook with kernel: %s", self.kernel_name)
+                self._execute_or_record()
+        except RuntimeError as error:
+            if is_ready:
+                raise
+            raise KernelNotReady(self.batch.shown, self.kernel_name, str(error)) from error
         return self.nb
 
-    def _execute_in_kernel(self) -> None:
-        """Run everything, and on Ctrl-C or SIGTERM keep what the cell has done until then."""
+    def _execute_or_record(self) -> None:
+        """Run everything; where the kernel could not track, record what is known out here."""
+        started_ns = time.time_ns()
         try:
-            run_sync(self._execute_all)()
+            self._execute_in_kernel()
+        finally:
+            if self.run is None:
+                error = _error_of(sys.exc_info()[1]) or self.batch.error_in(self.nb)
+                record_from_outside(self.batch, started_ns, time.time_ns(), error)
+
+    def _execute_in_kernel(self) -> None:
+        """Run everything; raise what ended it, Ctrl-C and SIGTERM included."""
+        try:
+            number = run_sync(self._execute_all)()
         except (KeyboardInterrupt, SystemExit):
+            # In a thread, or where somebody else answers signals, they come as exceptions.
             run_sync(self._wind_down)()
             raise
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number is not None:
+            raise SystemExit(128 + number)
 
-    async def _execute_all(self) -> None:
+    async def _execute_all(self) -> int | None:
+        """Run the cells and end the run; gives the number of the signal that came between."""
         self._work = asyncio.ensure_future(self._start_and_run())
-        await self._work
+        with answering_signals(self._stop):
+            await asyncio.wait([self._work])
         if self._is_stopping:
-            return
+            await self._end_interrupted()
+            return self._stopped_by
+        self._work.result()
         error = self.batch.error_in(self.nb)
         await self._end("failed" if error else "finished", error)
+        return None
 
     async def _start_and_run(self) -> None:
         await self._start()
@@ -197,7 +220,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
         except CellTimeoutError as error:
             # The kernel is still busy, and has to be free to hear that the run is over.
             await self._interrupt()
-            await self._end("failed", _error_of(error))
+            await self._end("failed", _error_of(error), timeout_s=INTERRUPT_TIMEOUT_S)
             raise
         finally:
             clock.cancel()
@@ -251,13 +274,15 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
             return
         self.run = self.nb.metadata["mlops_nb"] = reply
 
-    async def _end(self, status: str, error: Mapping[str, Any] | None) -> None:
+    async def _end(
+        self, status: str, error: Mapping[str, Any] | None, *, timeout_s: float = END_TIMEOUT_S
+    ) -> None:
         """Save the notebook, and have the run ended before the kernel stops."""
         self.nb_man.notebook_complete()
         if self.run is None:
             return
         info = self.batch.end_info(status, error)
-        reply = await self._call(_END, info, END_TIMEOUT_S)
+        reply = await self._call(_END, info, timeout_s)
         if "error" in reply:
             logger.warning(f"The run may be shown as lost: {reply['error']}")
 
@@ -300,14 +325,35 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
 
     # Being stopped.
 
-    async def _wind_down(self) -> None:
-        """Interrupt the running cell, take its last outputs, end the run as interrupted."""
-        self._is_stopping = True
+    def _stop(self, number: int) -> None:
+        """Answer a signal: the first interrupts the cell, a second one no longer waits for it."""
+        if self._work is None or self._work.done():
+            return
+        if self._is_stopping:
+            self._work.cancel()
+            return
+        self._is_stopping, self._stopped_by = True, number
+        self._stopping = asyncio.ensure_future(self._interrupt_work())
+
+    async def _interrupt_work(self) -> None:
+        """Interrupt the cell and take its last outputs; it may take no notice."""
         await self._interrupt()
         if self._work is not None and not self._work.done():
             await asyncio.wait([self._work], timeout=INTERRUPT_TIMEOUT_S)
             self._work.cancel()
-        await self._end("interrupted", {"type": "KeyboardInterrupt", "message": ""})
+
+    async def _wind_down(self) -> None:
+        """Do after an exception in the middle of everything what `_stop` does in good order."""
+        self._is_stopping = True
+        await self._interrupt_work()
+        await self._end_interrupted()
+
+    async def _end_interrupted(self) -> None:
+        told = {"type": "KeyboardInterrupt", "message": ""}
+        try:
+            await self._end("interrupted", told, timeout_s=INTERRUPT_TIMEOUT_S)
+        except DeadKernelError:
+            logger.warning("The kernel is gone, so its run will be shown as lost.")
 
     async def _interrupt(self) -> None:
         if self.km is not None and await ensure_async(self.km.is_alive()):
@@ -352,20 +398,3 @@ def _error_of(error: BaseException | None) -> dict[str, Any] | None:
         return None
     text = str(error).strip().splitlines()
     return {"type": type(error).__name__, "message": text[0] if text else "", "cell": None}
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the run in good order, where nobody else has claimed it."""
-    is_free = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_free:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import (
     prepare_notebook_metadata,
@@ -160,18 +161,23 @@ def run_notebook(
     path = plan.notebook.path
     begin = time.monotonic()
     with local_file_io_cwd():
-        executed = Engine.execute_notebook(
-            _prepared(plan, output),
-            plan.kernel,
-            output_path=str(output),
-            progress_bar=False,
-            on_progress=on_progress,
-            input_path=path,
-            batch=batch,
-            extra_arguments=list(plan.arguments),
-            resources={"metadata": {"path": str(folder or Path(path).absolute().parent)}},
-        )
-        failure = _failure_of(executed, str(output))
+        executed = _prepared(plan, output)
+        try:
+            Engine.execute_notebook(
+                executed,
+                plan.kernel,
+                output_path=str(output),
+                progress_bar=False,
+                on_progress=on_progress,
+                input_path=path,
+                batch=batch,
+                extra_arguments=list(plan.arguments),
+                resources={"metadata": {"path": str(folder or Path(path).absolute().parent)}},
+            )
+        except DeadKernelError:
+            failure: Failure | None = _of_dead_kernel(executed)
+        else:
+            failure = _failure_of(executed, str(output))
     run = executed.metadata.get("mlops_nb", {}).get("run") or (batch or {}).get("run", "")
     return Outcome(run, output, time.monotonic() - begin, failure)
 
@@ -227,6 +233,23 @@ def _failure_of(executed: Any, output: str) -> Failure | None:
         return _described(error, injected)
     write_ipynb(executed, output)
     return None
+
+
+def _of_dead_kernel(executed: Any) -> Failure:
+    """Describe the end of a kernel by the cell in which it came."""
+    injected = find_first_tagged_cell_index(executed, "injected-parameters")
+    states = [cell.metadata.papermill.get("status") for cell in executed.cells]
+    index = states.index("failed") if "failed" in states else 0
+    message = "the kernel died: killed, out of memory, or ended by its own code"
+    return Failure(
+        cell=index - (0 <= injected < index),
+        execution_count=None,
+        type="DeadKernelError",
+        message=message,
+        line=None,
+        lines=(),
+        traceback="",
+    )
 
 
 def _described(error: PapermillExecutionError, injected: int) -> Failure:

@@ -139,10 +139,10 @@ def write_whole(path: Path, text: str) -> None:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write(text)
             file.flush()
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) if found else _new_file_mode())
             # Else a power cut may keep the new name and lose the bytes.
             os.fsync(descriptor)
-        os.replace(name, target)  # noqa: PTH105
+        Path(name).chmod(stat.S_IMODE(found.st_mode) if found else _new_file_mode())
+        Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -37,6 +37,7 @@ from mlops_nb.redact import redact
 from mlops_nb.session.background import Background
 from mlops_nb.session.batch import BatchCells, is_batch, search_notebook
 from mlops_nb.session.cards import Attempts, show_cards
+from mlops_nb.source import code_digest
 from mlops_nb.store.locate import locate
 from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     from mlops_nb.lineage import NotebookOrder
     from mlops_nb.model import ExecutionEnded, Json, OutputSeen, RunStatus
     from mlops_nb.tracking import LiveRun
+
+VSCODE_VARIABLE = "__vsc_ipynb_file__"
+LOOK_INTERVAL_S = 2.0
+"""Least time between two looks for the notebook, where cells are new and not yet saved."""
 
 CELL_ENDINGS: Mapping[str, RunStatus] = {"ok": "finished", "interrupted": "interrupted"}
 
@@ -109,6 +114,7 @@ class Session:
         self.spool.append(EnvironmentSeen(environment.digest, environment.content))
         self._announce(environment.digest)
         self.is_batch = False
+        self._looked_at = 0.0
 
     def _start_folder(self) -> Path:
         given = self.settings.notebook
@@ -275,27 +281,49 @@ class Session:
         self.tracker.notebook = str(path)
         changes: dict[str, Json] = {"notebook": str(path), "notebook_assurance": assurance}
         self.spool.append(SessionChanged(self.id, time.time_ns(), changes))
+        self._follow_notebook()
 
-    def _find_notebook(self, cell_meta: Mapping[str, Json] | None) -> None:
+    def _look_for_notebook(self, cell_meta: Mapping[str, Json] | None) -> None:
+        """Find out which notebook this is: at once for the first cell, later in the background.
+
+        Only a cell id that the saved notebook was not known to hold tells anything new, or
+        VS Code's variable, which may come late.
+        """
+        cell_id = (cell_meta or {}).get("cellId")
+        if self.notebook is None and not self.executions:
+            self._find_notebook(cell_meta or {})
+        elif (cell_id is None and self.notebook is None and VSCODE_VARIABLE in self.namespace) or (
+            cell_id is not None
+            and not (self.order is not None and cell_id in self.order.positions)
+            and time.monotonic() - self._looked_at > LOOK_INTERVAL_S
+        ):
+            self._looked_at = time.monotonic()
+            self._background.do(lambda: self._find_notebook(cell_meta or {}))
+
+    def _find_notebook(self, cell_meta: Mapping[str, Json]) -> None:
         from mlops_nb.notebook import detect_notebook
 
         path, assurance = detect_notebook(self.settings, cell_meta, self.namespace, os.environ)
         if path is not None:
             self.name_notebook(Path(path), assurance)
 
-    def _read_order(self) -> None:
-        """Read the saved notebook again if it has changed; runs in the background."""
-        from mlops_nb.notebook import read_notebook
-
+    def _follow_notebook(self) -> None:
+        """Have the saved notebook read again if it has changed since; never waits."""
         path = self.notebook
         if path is None or not path.is_file():
             return
-        as_of_ns = path.stat().st_mtime_ns
-        if self.order is not None and self.order.as_of_ns == as_of_ns:
+        if self.order is None or self.order.as_of_ns != path.stat().st_mtime_ns:
+            self._background.do(self._read_order)
+
+    def _read_order(self) -> None:
+        from mlops_nb.notebook import saved_cells
+
+        if self.notebook is None:
             return
-        cells = read_notebook(path).cells
-        positions = {cell.id: cell.index for cell in cells}
-        sources = {cell.id: redact(cell.source) for cell in cells}
+        as_of_ns = self.notebook.stat().st_mtime_ns
+        cells = saved_cells(self.notebook)
+        positions = {cell_id: index for index, (cell_id, _) in enumerate(cells) if cell_id}
+        sources = {cell_id: redact(source) for cell_id, source in cells if cell_id}
         self.order = lineage.NotebookOrder(positions, sources, as_of_ns)
 
     # --- capture's callbacks ------------------------------------------------------------------
@@ -312,8 +340,7 @@ class Session:
             self._installed.refresh(self.namespace, (*live.names.reads, *live.names.binds))
         if live.parent is None and self.tracker.batch is None:
             with guard("notebook"):
-                self._find_notebook(live.cell_meta)
-            self._background.do(self._read_order)
+                self._look_for_notebook(live.cell_meta)
 
     def execution_ended(self, live: LiveExecution, event: ExecutionEnded) -> None:
         """A cell has ended (called by capture)."""
@@ -332,6 +359,7 @@ class Session:
             self.spool.sync()
         if changed:
             with guard("lineage"):
+                self._follow_notebook()
                 for run in changed:
                     self._trace(run)
             if not self.settings.quiet and self.tracker.batch is None:
@@ -358,14 +386,16 @@ class Session:
         setup = lineage.slice_of(self.executions, run.body)
         family = (run, *run.children)
         for each in family:
-            for execution in [e for e in setup if e not in each.setup]:
-                each.setup.append(execution)
-                self.spool.append(RunExecuted(each.id, execution, "setup"))
+            first, *others = [e for e in setup if e not in each.setup] or [""]
+            if first:
+                each.setup += (first, *others)
+                self.spool.append(RunExecuted(each.id, first, "setup", tuple(others)))
         needed = {*run.setup, *run.body}
         executions = [
             e for e in self.executions if e.id in needed and not is_only_looking(e.source)
         ]
-        run.code_digests = tuple(execution.code_digest for execution in executions)
+        # As the store works it out, from what was run.
+        run.code_digests = tuple(code_digest(e.transformed or e.source) for e in executions)
         verdict = lineage.verdict_of(executions, self.order)
         for each in family:
             if each.verdict != verdict:
@@ -403,6 +433,7 @@ def _as_execution(live: LiveExecution, event: ExecutionEnded) -> Execution:
         status=event.status,
         source=started.source,
         code_digest=started.code_digest,
+        transformed=started.transformed,
         started_at=as_datetime(started.at_ns),
         duration_s=event.duration_s,
         parent=started.parent,

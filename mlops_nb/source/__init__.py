@@ -1,14 +1,15 @@
 """Text of a cell in, meaning out: what runs, a digest of it, and the names it touches.
 
-Everything here is static, and a source is parsed once: digest and names come from the same tree
-and are kept for the sources seen last. Names follow Python's scopes: what is local to a function,
-a class or a comprehension is no name of the notebook. `reads` are the names whose value from
-before the cell may be read; ``x = 1; print(x)`` does not read ``x``.
+Everything here is static, and names are kept for the sources seen last. Names follow Python's
+scopes: what is local to a function, a class or a comprehension is no name of the notebook.
+`reads` are the names whose value from before the cell may be read; ``x = 1; print(x)`` does not
+read ``x``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -29,7 +30,6 @@ __all__ = [
     "code_digest",
     "is_python",
     "statement_at",
-    "study",
     "transform",
 ]
 
@@ -90,6 +90,7 @@ class CellNames:
     magics: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=1024)
 def code_digest(source: str) -> str:
     """Identify what a cell does, whatever its layout.
 
@@ -110,16 +111,19 @@ def code_digest(source: str) -> str:
     >>> code_digest("x = f( 1 )  # a remark") == code_digest("x = f(1)")
     True
     """
-    return study(source)[0]
+    tree = parse_cell(source)
+    return _digest_of(source.strip() if tree is None else normalised(tree))
 
 
-def analyse(source: str) -> CellNames:
+def analyse(source: str, tree: ast.Module | None = None) -> CellNames:
     r"""Find the names a cell touches.
 
     Parameters
     ----------
     source
         A cell, as typed or as run.
+    tree
+        Its syntax tree where somebody has parsed it already; it is not changed.
 
     Returns
     -------
@@ -132,7 +136,26 @@ def analyse(source: str) -> CellNames:
     >>> names.reads, names.binds, names.mutates
     (('price', 'basket'), ('total',), ('basket',))
     """
-    return study(source)[1]
+    known = _analysed.get(source)
+    if known is None:
+        known = _analysed[source] = _analyse(source, tree)
+        while len(_analysed) > _KEPT_SOURCES:
+            # Two threads may remove at once; the second finds nothing to do.
+            _analysed.pop(next(iter(_analysed)), None)
+    return known
+
+
+def _analyse(source: str, tree: ast.Module | None) -> CellNames:
+    tree = tree or parse_cell(source)
+    if tree is None:
+        return CellNames()
+    reader = NameReader(parse_cell)
+    reader.read(tree)
+    return _names_of(reader)
+
+
+_analysed: dict[str, CellNames] = {}
+_KEPT_SOURCES = 512
 
 
 def statement_at(names: CellNames, line: int) -> Statement | None:
@@ -144,44 +167,6 @@ def statement_at(names: CellNames, line: int) -> Statement | None:
         if line <= statement.last_line:
             found = statement
     return found
-
-
-def study(source: str, tree: ast.Module | None = None) -> tuple[str, CellNames]:
-    """Give digest and names of a cell at once.
-
-    Parameters
-    ----------
-    source
-        A cell, as typed or as run.
-    tree
-        Its syntax tree where somebody has parsed it already; it is not changed.
-
-    Returns
-    -------
-    tuple
-        What `code_digest` and `analyse` give.
-    """
-    known = _studied.get(source)
-    if known is None:
-        known = _studied[source] = _study(source, tree)
-        while len(_studied) > _KEPT_SOURCES:
-            # Two threads may remove at once; the second finds nothing to do.
-            _studied.pop(next(iter(_studied)), None)
-    return known
-
-
-def _study(source: str, tree: ast.Module | None) -> tuple[str, CellNames]:
-    """Parse once: digest and names."""
-    tree = tree or parse_cell(source)
-    if tree is None:
-        return _digest_of(source.strip()), CellNames()
-    reader = NameReader(parse_cell)
-    reader.read(tree)
-    return _digest_of(normalised(tree)), _names_of(reader)
-
-
-_studied: dict[str, tuple[str, CellNames]] = {}
-_KEPT_SOURCES = 512
 
 
 def _names_of(reader: NameReader) -> CellNames:

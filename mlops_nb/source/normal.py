@@ -39,12 +39,17 @@ def normalised(tree: ast.AST) -> str:
 
 
 def _write(node: ast.AST) -> str:
-    writer = _WRITERS.get(node.__class__)
-    return _write_any(node) if writer is None else writer(node)
+    return _WRITERS[node.__class__](node)
 
 
 def _list(nodes: list[Any]) -> str:
-    return ",".join([_write(node) for node in nodes])
+    # Most have none or one, and a join costs as much as writing a name.
+    if not nodes:
+        return ""
+    if len(nodes) == 1:
+        node = nodes[0]
+        return _WRITERS[node.__class__](node)
+    return ",".join([_WRITERS[node.__class__](node) for node in nodes])
 
 
 def _write_any(node: ast.AST) -> str:
@@ -125,8 +130,16 @@ def _format(node: ast.FormattedValue) -> str:
     return f"Format({_write(node.value)},{node.conversion},{how})"
 
 
+class _Writers(dict[type, "Callable[[Any], str]"]):
+    """How each kind of node is written."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        return _write_any
+
+
 # The kinds that make up most of a cell, written without asking which fields they have.
-_WRITERS: dict[type, Callable[[Any], str]] = {
+_WRITERS = _Writers()
+_WRITERS |= {
     ast.Name: lambda n: f"Name({n.id})",
     ast.Constant: lambda n: f"Constant({n.value!r})",
     ast.Attribute: lambda n: f"Attribute({_write(n.value)}.{n.attr})",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from mlops_nb.errors import StoreError, StoreTooNew, StoreUnwritable
+from mlops_nb.errors import StoreError, StoreTooNew
 from mlops_nb.model import ArtifactLogged, SessionChanged
 from mlops_nb.store.codec import encode
 from mlops_nb.store.heads import write_group_heads
@@ -136,7 +136,7 @@ def _mark_orphans(store: Store, state_dir: Path) -> None:
     # Looked for now, not before: a spool that is there may hold the session's end.
     spools = find_spools(store.folder / "spool", state_dir)
     for session in gone - {spool.session for spool in spools}:
-        with contextlib.suppress(StoreUnwritable):
+        with contextlib.suppress(StoreError):
             store.mark_lost(session)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb import model
 from mlops_nb.expressions import comparable
+from mlops_nb.source import code_digest
 from mlops_nb.store import queries, schema
 from mlops_nb.store.metric_fold import MetricFold
 from mlops_nb.store.streams import StreamFold
@@ -219,12 +220,12 @@ class Fold:
             status=row["status"] or "running",
             source=self._keep_source(event.source),
             transformed=event.transformed and self._keep_source(event.transformed),
-            code_digest=event.code_digest,
+            code_digest=event.code_digest or code_digest(event.transformed or event.source),
             started_at=event.at_ns,
             parent=event.parent,
             cell_id=event.cell_id,
             cell_index=event.cell_index,
-            execution_count=event.execution_count,
+            execution_count=event.execution_count or row["execution_count"],
             flags=_merged(event.flags, row["flags"]),
             is_inferred=event.is_inferred,
             _new=True,
@@ -244,6 +245,7 @@ class Fold:
         row["error"] = None if event.error is None else dict(event.error)
         row["flags"] = _merged(row["flags"], event.flags)
         row["ended_at"] = event.at_ns
+        row["execution_count"] = event.execution_count or row["execution_count"]
         row["_new"] = True
 
     @_fold.register(model.OutputSeen)
@@ -346,10 +348,11 @@ class Fold:
 
     @_fold.register(model.RunExecuted)
     def _run_executed(self, event: model.RunExecuted) -> None:
-        row = {"run": event.run, "execution": event.execution, "role": event.role}
-        known = self._needs.setdefault((event.run, event.execution), row)
-        if event.role == "body":  # what a run's body needs is never only its set-up
-            known["role"] = "body"
+        for execution in (event.execution, *event.also):
+            row = {"run": event.run, "execution": execution, "role": event.role}
+            known = self._needs.setdefault((event.run, execution), row)
+            if event.role == "body":  # what a run's body needs is never only its set-up
+                known["role"] = "body"
 
     # --- evidence -----------------------------------------------------------------------------
 

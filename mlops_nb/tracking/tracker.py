@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from mlops_nb.model import (
@@ -516,6 +517,7 @@ def _shape_digest(cell: Cell) -> str:
     return xxhash.xxh3_64_hexdigest(",".join(sorted(names)).encode()) if names else ""
 
 
+@lru_cache(maxsize=4096)
 def is_only_looking(source: str) -> bool:
     """Whether a cell holds nothing but our own magics, which change nothing of the user's.
 
