@@ -312,7 +312,8 @@ def runs(query: str | None = None, *, limit: int | None = 50) -> RunsView:
     from mlops_nb.display import RunsView
 
     with open_store() as store:
-        return RunsView(tuple(store.runs(query, limit=limit)), total=store.count_runs(query))
+        found = tuple(store.runs(query, limit=limit))
+        return RunsView(found, total=store.count_runs(query), query=query)
 
 
 def show(reference: str = "@-1", *, sections: tuple[str, ...] = ()) -> RunView:

@@ -369,7 +369,9 @@ def test_a_notebook_becomes_a_run_and_the_next_commands_are_named(project, cli):
     assert f"mlops-nb show {run_id}" in out
     assert "mlops-nb compare" in out
     lines = err.splitlines()
-    assert lines[0] == "plain.ipynb: 2 code cells · params C=0.5, name=mine"
+    assert lines[0] == (
+        "plain.ipynb: 2 code cells · params C=0.5 (default 1), name=mine (default 'plain')"
+    )
     assert re.fullmatch(r"cell 4/4 done \d+\.\d s", lines[-1])
     _, shown, _ = cli("show", run_id, "--format", "json")
     assert json.loads(shown)["params"] == {"C": 0.5, "name": "mine"}

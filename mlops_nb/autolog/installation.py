@@ -280,12 +280,17 @@ class Installed:
                 self._offer(value)
 
     def _offer(self, cls: type) -> None:
-        for one in self._lists if cls not in self._classes else ():
+        if cls in _PLAIN or cls in self._classes:
+            return
+        for one in self._lists:
             methods_of = getattr(one, "methods_of", None)
             methods = methods_of(cls) if methods_of is not None else {}
             if methods:
                 self._watch_class(cls, methods)
 
+
+_PLAIN = frozenset({int, float, str, bool, bytes, list, dict, tuple, set, type(None), type, range})
+_PLAIN |= {FunctionType, type(len)}
 
 _installed: Installed | None = None
 _process_lock = threading.RLock()

@@ -168,8 +168,7 @@ def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
     watch = _bar if sys.stderr.isatty() else _lines
     title = Path(notebook.path).name
     with watch(title, len(notebook.cells)) as (say, on_progress), _remarks_to(say):
-        chosen = ", ".join(f"{key}={value}" for key, value in plan.params.items())
-        say(f"{title}: {len(notebook.code_cells)} code cells{chosen and f' · params {chosen}'}")
+        say(f"{title}: {len(notebook.code_cells)} code cells{_chosen(plan)}")
         for warning in notebook.warnings:
             say(f"note: {warning}")
         try:
@@ -177,6 +176,17 @@ def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
         except KeyboardInterrupt:
             say(f"what ran is in {_short_path(output)}")
             raise
+
+
+def _chosen(plan: RunPlan) -> str:
+    """Say which parameters were given, and what they would have been."""
+    from mlops_nb.notebook import parameters
+
+    if not plan.params:
+        return ""
+    defaults = {known.name: known.written for known in parameters(plan.notebook)}
+    given = (f"{key}={value} (default {defaults[key]})" for key, value in plan.params.items())
+    return f" · params {', '.join(given)}"
 
 
 @contextmanager
@@ -348,8 +358,8 @@ def _sentences(notebook: Notebook, outcome: Outcome, recorded: _Recorded | None)
         return
     run_id, where = recorded.run.id[:8], recorded.where
     if outcome.failure is not None:
-        yield f"errors: mlops-nb show {run_id} --errors{where}"
-        yield f"again: mlops-nb run {shlex.quote(notebook.path)}"
+        show = f"mlops-nb show {run_id}"
+        yield f"traceback: {show} --errors{where}    everything: {show}{where}"
     else:
         yield f"look: mlops-nb show {run_id}{where}    compare: mlops-nb compare{where}"
 

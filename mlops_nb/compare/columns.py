@@ -53,6 +53,10 @@ def ordered_metrics(runs: Sequence[Run]) -> list[str]:
     return sorted(counts, key=lambda key: (key != first, key.startswith("train."), -counts[key]))
 
 
+SCORED_AGAIN = 2
+"""Values up to which a metric is a score, perhaps taken again, rather than a curve."""
+
+
 def headline_metric(runs: Sequence[Run]) -> str | None:
     """Choose the metric that says most about these runs.
 
@@ -62,7 +66,8 @@ def headline_metric(runs: Sequence[Run]) -> str | None:
     counts = Counter(key for run in runs if run.status in CONTENDING for key in run.metrics)
     if not counts:
         return None
-    curves = {key for run in runs for key, metric in run.metrics.items() if metric.count > 1}
+    found = [(key, metric.count) for run in runs for key, metric in run.metrics.items()]
+    curves = {key for key, count in found if count > SCORED_AGAIN}
     return min(counts, key=lambda key: (key.startswith("train."), -counts[key], key in curves))
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mlops_nb.compare import compare_runs
+from mlops_nb.compare.columns import SCORED_AGAIN
 from mlops_nb.display.cells import digests_to_show
 from mlops_nb.display.comparison import ComparisonView
 from mlops_nb.display.run import RunView
@@ -151,7 +152,7 @@ def _series(store: Store, runs: Iterable[Run]) -> Mapping[tuple[str, str], Seque
 
 
 def _curves(run: Run) -> list[str]:
-    return [key for key, metric in run.metrics.items() if metric.count > 1]
+    return [key for key, metric in run.metrics.items() if metric.count > SCORED_AGAIN]
 
 
 def _attempt_before(run: Run, earlier: Iterable[Run]) -> Run | None:

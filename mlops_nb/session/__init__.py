@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from mlops_nb.capture.hooks import Capture, LiveExecution
     from mlops_nb.config import Settings
     from mlops_nb.lineage import NotebookOrder
-    from mlops_nb.model import ExecutionEnded, Json, OutputSeen, RunStatus
+    from mlops_nb.model import ExecutionEnded, ExecutionStarted, Json, OutputSeen, RunStatus
     from mlops_nb.tracking import LiveRun
 
 VSCODE_VARIABLE = "__vsc_ipynb_file__"
@@ -94,7 +94,8 @@ class Session:
         self.notebook: Path | None = None
         self.notebook_assurance = "unknown"
         self.order: NotebookOrder | None = None
-        self.executions: list[Execution] = []
+        self._ended: list[tuple[ExecutionStarted, ExecutionEnded]] = []
+        self._executions: list[Execution] = []
         self.location = locate(self._start_folder(), settings)
         root = Path(self.location) / "spool"
         self.spool = Spool.create(
@@ -169,6 +170,13 @@ class Session:
         listener = SklearnListener(self.evidence, namespace, self._index)
         self._installed = install(listener, namespace)
         self._uninstall.append(self._installed.uninstall)
+
+    @property
+    def executions(self) -> list[Execution]:
+        """All executions so far, in the order they ended; made when somebody asks."""
+        known = len(self._executions)
+        self._executions += [_as_execution(*pair) for pair in self._ended[known:]]
+        return self._executions
 
     @property
     def namespace(self) -> dict[str, object]:
@@ -290,7 +298,7 @@ class Session:
         VS Code's variable, which may come late.
         """
         cell_id = (cell_meta or {}).get("cellId")
-        if self.notebook is None and not self.executions:
+        if self.notebook is None and not self._ended:
             self._find_notebook(cell_meta or {})
         elif (cell_id is None and self.notebook is None and VSCODE_VARIABLE in self.namespace) or (
             cell_id is not None
@@ -345,7 +353,7 @@ class Session:
     def execution_ended(self, live: LiveExecution, event: ExecutionEnded) -> None:
         """A cell has ended (called by capture)."""
         self.spool.append(event)
-        self.executions.append(_as_execution(live, event))
+        self._ended.append((live.event, event))
         if live.event.is_inferred:
             return
         if live.parent is None:
@@ -424,26 +432,25 @@ class CellRun:
     model: str | None = None
 
 
-def _as_execution(live: LiveExecution, event: ExecutionEnded) -> Execution:
-    started = live.event
+def _as_execution(started: ExecutionStarted, ended: ExecutionEnded) -> Execution:
     return Execution(
-        id=live.id,
+        id=started.id,
         session=started.session,
         order=started.order,
-        status=event.status,
+        status=ended.status,
         source=started.source,
         code_digest=started.code_digest,
-        transformed=started.transformed,
         started_at=as_datetime(started.at_ns),
-        duration_s=event.duration_s,
+        duration_s=ended.duration_s,
         parent=started.parent,
         cell_id=started.cell_id,
         cell_index=started.cell_index,
-        reads=event.reads,
-        binds=event.binds,
-        mutates=event.mutates,
-        deletes=event.deletes,
-        flags=(*started.flags, *event.flags),
+        transformed=started.transformed,
+        reads=ended.reads,
+        binds=ended.binds,
+        mutates=ended.mutates,
+        deletes=ended.deletes,
+        flags=(*started.flags, *ended.flags),
     )
 
 
@@ -508,6 +515,6 @@ def end_batch(info: Mapping[str, Json]) -> None:
     if session is None or session.tracker.batch is None:
         return
     status = info.get("status")
-    known = status if status in {"failed", "interrupted"} else None
+    known = status if status in {"finished", "failed", "interrupted"} else None
     session.tracker.end(session.tracker.batch, status=known, error=info.get("error"))
     session.close()

@@ -7,6 +7,7 @@ writer added: unknown codes, unknown fields, extra elements of a metric.
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import msgpack
@@ -43,8 +44,18 @@ _METRIC_FIELDS = ("run", "key", "value", "step", "at_ns", "execution", "binding"
 _BIG_INT = 1
 
 _CODE_OF = {kind: code for code, kind in CODES.items()}
-_DEFAULTS = {
-    kind: tuple((f.name, None if f.default is MISSING else f.default) for f in fields(kind))
+_ALWAYS_WRITTEN = object()
+_PLANS = {
+    kind: (
+        tuple(f.name for f in fields(kind)),
+        attrgetter(*(f.name for f in fields(kind))),
+        tuple(
+            f.default
+            if f.default is not MISSING
+            else (_ALWAYS_WRITTEN if f.default_factory is MISSING else None)
+            for f in fields(kind)
+        ),
+    )
     for kind in CODES.values()
 }
 _REQUIRED = {
@@ -81,12 +92,13 @@ def encode(event: Event) -> bytes:
     if isinstance(event, model.MetricLogged):
         return pack((METRIC_CODE, *[getattr(event, name) for name in _METRIC_FIELDS]))
     kind = type(event)
-    body = {}
-    for name, default in _DEFAULTS[kind]:
-        value = getattr(event, name)
-        # Identity, for a comparison with == could run the code of a foreign type.
-        if value is not default or name in _REQUIRED[kind]:
-            body[name] = value
+    names, get, defaults = _PLANS[kind]
+    # Identity, for a comparison with == could run the code of a foreign type.
+    body = {
+        name: value
+        for name, value, default in zip(names, get(event), defaults, strict=True)
+        if value is not default
+    }
     return pack((_CODE_OF[kind], body))
 
 

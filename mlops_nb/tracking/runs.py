@@ -74,6 +74,7 @@ class LiveRun:
         self.busy_ns = 0
         self.params: dict[str, Json] = {}
         self.metrics: dict[str, float] = {}
+        self.seen: dict[str, tuple[float, str | None]] = {}
         self.curves: dict[str, deque[float]] = {}
         self.data: dict[tuple[str, str], DataUse] = {}
         self.defaults: set[str] = set()

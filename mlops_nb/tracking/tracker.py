@@ -408,6 +408,8 @@ class Tracker(Writer):
             if run.id not in self.changed:
                 self.touch(run)
         number = value if type(value) is float else float(value)
+        if run.seen and step is None and run.seen.get(key) == (number, execution):
+            return  # what a metric function has just told, logged once more by hand
         self.sink.append_metric(
             run.id, key, number, step, time.time_ns(), execution, "explicit", None
         )

@@ -111,6 +111,7 @@ class Writer:
         """Write a metric that evidence gave."""
         self.sink.append(event)
         run.remember(event.key, event.value)
+        run.seen[event.key] = (event.value, event.execution)
         self.touch(run)
 
     def put_data(
