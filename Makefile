@@ -26,7 +26,7 @@ unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A stamp in an environment is newer than everything that the environment was made from, so a
 # second run installs nothing.
@@ -133,6 +133,10 @@ lock: $(UV) ## Make the locks in requirements/ again
 	$(COMPILE) pyproject.toml requirements/demo.in -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/ipython8.in -o requirements/ipython8.txt
 	$(COMPILE) pyproject.toml requirements/bench.in -o requirements/bench.txt
+
+.PHONY: pictures
+pictures: $(VENV)/test.stamp chromium demo ## Make the README's pictures again, from the demo
+	$(BIN)/python docs/pictures.py
 
 .PHONY: clean
 clean: ## Remove environments, caches and outputs, but no recorded run (.mlops stays)

@@ -225,8 +225,8 @@ def log_artifact(path: str | Path, name: str | None = None, kind: str = "file") 
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError
-        There is no such file.
+    ArtifactUnreadable
+        There is no such file, or it cannot be read.
     """
     _session().tracker.log_artifact(path, name=name, kind=kind)
 

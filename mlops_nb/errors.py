@@ -336,3 +336,19 @@ class BadExpression(MlopsNbError, SyntaxError):
         return (
             f"{self.expression!r} is no expression ({self.problem}). Write: %mlops_log name=value"
         )
+
+
+class ArtifactUnreadable(MlopsNbError, FileNotFoundError):
+    """A file given to be kept cannot be read."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.args = (path, problem)
+        self.errno, self.strerror, self.filename = None, problem, path
+        self.path, self.problem = path, problem
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, vars(self)
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be kept: {self.problem}. Nothing was logged; give another path"

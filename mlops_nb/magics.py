@@ -224,6 +224,7 @@ class MlopsMagics(Magics):
 
 
 def _configure(session: Session, given: argparse.Namespace) -> None:
+    session.reconfigure(notebook=given.notebook, quiet=given.quiet or None)
     tracker = session.tracker
     if given.name:
         tracker.next_name = given.name

@@ -71,12 +71,18 @@ def test_everything_public_has_a_docstring(module_name):
 
 
 def doc_of(module, name: str) -> str | None:
-    """Give the docstring of ``function``, ``Class`` or ``Class.method``, inherited ones too."""
+    """Give the docstring of ``function``, ``Class`` or ``Class.method``, inherited ones too.
+
+    A property may be explained among the attributes of its class instead.
+    """
     owner, _, member = name.partition(".")
     value = getattr(module, owner)
-    return inspect.getdoc(inspect.getattr_static(value, member) if member else value) or (
-        inspect.getdoc(getattr(value, member)) if member else None
-    )
+    if not member:
+        return inspect.getdoc(value)
+    found = inspect.getdoc(inspect.getattr_static(value, member))
+    _, _, attributes = (value.__doc__ or "").partition("Attributes\n")
+    listed = re.search(rf"^ +(\w+, )*{member}(, \w+)*$", attributes, re.MULTILINE)
+    return found or inspect.getdoc(getattr(value, member)) or (listed and listed[0])
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)

@@ -25,7 +25,7 @@ VALUES = {
     "array": lambda: np.zeros((20, 5)),
     "by column": lambda: np.asfortranarray(np.zeros((20, 5))),
     "frame": frame,
-    "series": lambda: frame()["number"].copy(),
+    "series": lambda: frame()["number"] * 2,
     "list": lambda: [1, "a", {"deep": [2, 3]}],
     "dict": lambda: {"k": (1, 2)},
     "set": lambda: {1},
@@ -60,7 +60,7 @@ def set_value(names):
         pytest.param("frame", lambda n: n["x"].insert(0, "new", 1), id="new column"),
         pytest.param("frame", lambda n: n["x"].pop("text"), id="column gone"),
         pytest.param("frame", lambda n: n["x"].__setitem__("text", "z"), id="column replaced"),
-        pytest.param("frame", lambda n: n["x"].sort_values("text", inplace=True), id="sorted"),
+        pytest.param("frame", lambda n: n["x"].sort_values("text", inplace=True), id="sorted"),  # noqa: PD002
         pytest.param("frame", lambda n: setattr(n["x"], "columns", list("abcde")), id="renamed"),
         pytest.param("series", lambda n: n["x"].__setitem__(4, 9.5), id="series value"),
         pytest.param("list", lambda n: n["x"][2]["deep"].append(4), id="deep in a list"),

@@ -108,8 +108,10 @@ def notebook_of(*cells, tags=()):
 CELLS = (
     "%load_ext mlops_nb\n%mlops_track",
     "C = 0.5\nsteps = 3",
-    ("from sklearn.datasets import load_iris\nfrom sklearn.linear_model import LogisticRegression\n"
-    "X, y = load_iris(return_X_y=True)"),
+    (
+        "from sklearn.datasets import load_iris\nfrom sklearn.linear_model import LogisticRegression\n"
+        "X, y = load_iris(return_X_y=True)"
+    ),
     "m = LogisticRegression(C=C, max_iter=1000).fit(X, y)\nm.score(X, y)",
 )
 

@@ -229,7 +229,13 @@ def test_names_of_text_that_is_no_python_are_none():
 
 def test_a_tree_that_is_given_spares_parsing_and_changes_nothing():
     source = "given_tree = other.method(1)"
-    assert analyse(source, ast.parse(source)) == analyse(f"{source}  ")
+    given, parsed = analyse(source, ast.parse(source)), analyse(f"{source}  ")
+    assert (given.reads, given.binds, given.mutates) == (("other",), ("given_tree",), ("other",))
+    assert (parsed.reads, parsed.binds, parsed.mutates) == (
+        given.reads,
+        given.binds,
+        given.mutates,
+    )
 
 
 # --- statements -------------------------------------------------------------------------------

@@ -115,7 +115,9 @@ def model_params(estimator: object) -> dict[str, Json]:
 
 def changed_params(estimator: object) -> set[str]:
     """Give the keys of `model_params` whose values are not the defaults; ``estimator`` always."""
-    return {"estimator", "estimator__class", *_changed(estimator, _params(estimator, deep=True))}
+    values = _params(estimator, deep=True)
+    named = {"estimator"} if values.get("estimator") is None else {"estimator", "estimator__class"}
+    return named | _changed(estimator, values)
 
 
 def _params(estimator: object, *, deep: bool) -> dict[str, object]:

@@ -28,12 +28,14 @@ def card_of(live: LiveRun, before: Run | None, attempt: int) -> Card:
         Its number in its group.
     """
     run = live.record()
-    metric = headline_metric([_best_child(live) or run])
-    value = None if metric is None else (_best_child(live) or run).metrics[metric].value
+    speaker = run if run.metrics else _best_child(live) or run
+    metric = headline_metric([speaker])
+    value = None if metric is None else speaker.metrics[metric].value
+    fits = sum(child.born_by == "fit" for child in live.children)
     known = before.metrics.get(metric) if before is not None and metric is not None else None
     return Card(
         run=run.id,
-        name=run.name if not live.children else f"{run.name} ({len(live.children)} fits)",
+        name=f"{run.name} ({fits} fits)" if fits else run.name,
         # A finished cell leaves its run open for late evidence: that is no news to a reader.
         status="finished" if run.status == "running" and not run.error else run.status,
         attempt=attempt,

@@ -152,13 +152,11 @@ class RunView(View):
             yield _short("tags " + ", ".join(f"{k}={v}" for k, v in run.tags.items()))
 
     def _next(self) -> Iterator[Block]:
-        spans = [Span("compare:  "), Span(command(self.place, "compare", self._pair()), "code")]
+        pair = () if self.before is None else (self.label, self.before.id[:4])
+        spans = [Span("compare:  "), Span(command(self.place, "compare", *pair), "code")]
         if self.sections:
             spans += [Span("   all of it:  "), Span(self._command(), "code")]
         yield line(*spans)
-
-    def _pair(self) -> str:
-        return f"{self.label} {'@-1' if self.before is None else self.before.id[:4]}"
 
     def _command(self, *options: str) -> str:
         return command(self.place, "show", self.label, *options)

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -217,6 +217,13 @@ class Session:
         else:
             self.tracker.is_automatic = True
 
+    def reconfigure(self, *, notebook: str | None = None, quiet: bool | None = None) -> None:
+        """Take over what a later ``%mlops_track`` gives."""
+        if notebook is not None:
+            self.name_notebook(Path(notebook).expanduser().resolve(), "given")
+        if quiet is not None:
+            self.settings = replace(self.settings, quiet=quiet)
+
     def begin_batch(self, info: Mapping[str, Json]) -> LiveRun:
         """Make the whole notebook one run.
 
@@ -298,6 +305,8 @@ class Session:
         VS Code's variable, which may come late.
         """
         cell_id = (cell_meta or {}).get("cellId")
+        if self.notebook_assurance == "given":
+            return
         if self.notebook is None and not self._ended:
             self._find_notebook(cell_meta or {})
         elif (cell_id is None and self.notebook is None and VSCODE_VARIABLE in self.namespace) or (

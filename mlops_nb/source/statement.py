@@ -34,19 +34,23 @@ class Statement:
         return tuple([name for name, marks in self._marks.items() if marks & what])
 
     @property
-    def reads(self) -> tuple[str, ...]:  # noqa: D102 - see the class
+    def reads(self) -> tuple[str, ...]:
+        """Names it loads."""
         return self._marked(READ)
 
     @property
-    def binds(self) -> tuple[str, ...]:  # noqa: D102
+    def binds(self) -> tuple[str, ...]:
+        """Names it binds."""
         return self._marked(BOUND)
 
     @property
-    def mutates(self) -> tuple[str, ...]:  # noqa: D102
+    def mutates(self) -> tuple[str, ...]:
+        """Names whose value it may change."""
         return self._marked(MUTATED)
 
     @property
-    def calls(self) -> tuple[str, ...]:  # noqa: D102
+    def calls(self) -> tuple[str, ...]:
+        """What it calls."""
         return self._marked(CALLED)
 
     def mark(self, name: str, what: int) -> None:

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from mlops_nb.errors import ArtifactUnreadable
 from mlops_nb.model import (
     FitMoved,
     RunChanged,
@@ -464,13 +465,16 @@ class Tracker(Writer):
 
         Raises
         ------
-        FileNotFoundError, IsADirectoryError
-            There is no such file.
+        ArtifactUnreadable
+            There is no such file, or it cannot be read.
         """
         from pathlib import Path as FilePath
 
         file = FilePath(path)
-        staged = self.sink.stage(file)
+        try:
+            staged = self.sink.stage(file)
+        except OSError as error:
+            raise ArtifactUnreadable(str(path), error.strerror or str(error)) from None
         with self.lock:
             run = run or self.log_target()
             mime = guess_mime(file.name)
