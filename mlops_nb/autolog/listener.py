@@ -52,11 +52,19 @@ class SklearnListener:
         self._namespace = namespace
         self._index = index
         self._pending: dict[int, tuple[FitGeneration | None, list[DataSeen], CallSite]] = {}
+        self._going_on: dict[int, FitGeneration] = {}
 
     # --- the listener -------------------------------------------------------------------------
 
     def call_started(self, call: Call) -> None:
         """Before the original runs: fingerprint its data, and bear a run for a fit."""
+        if call.function in _CONTINUING:
+            generation = self._evidence.went_on(call.receiver)
+            if generation is not None:
+                # A loop over batches: the run, its parameters and its model are known.
+                self._going_on[id(call)] = generation
+                self._evidence.batch_seen(generation, _batch(call, generation))
+                return
         site = CallSite(self._index, call.user_frame(), self._namespace)
         if call.kind in {"fit", "validate"}:
             self._start_fit(call, site)
@@ -73,6 +81,7 @@ class SklearnListener:
         """After the original returned."""
         pending = self._pending.pop(id(call), None)
         if pending is None:
+            self._going_on.pop(id(call), None)
             return
         generation, data, site = pending
         if call.kind == "metric":
@@ -91,6 +100,7 @@ class SklearnListener:
     def call_failed(self, call: Call, error: BaseException) -> None:
         """After the original raised."""
         generation, _, _ = self._pending.pop(id(call), (None, None, None))
+        generation = self._going_on.pop(id(call), generation)
         if generation is not None and call.kind in {"fit", "validate"}:
             self._evidence.fit_failed(generation, error)
 
@@ -219,6 +229,15 @@ class SklearnListener:
             found = None if value is None else _identify(value)
             if found is not None:
                 yield DataSeen(site.name_of(value, name), role, found)
+
+
+def _batch(call: Call, generation: FitGeneration) -> Iterator[DataSeen]:
+    """The data of one more ``partial_fit``, by the names of the first."""
+    given = (*call.args, *(call.kwargs[name] for name in ("X", "y") if name in call.kwargs))
+    for value, first in zip(given, generation.seen.data, strict=False):
+        found = _identify(value)
+        if found is not None:
+            yield DataSeen(first.name, first.role, found)
 
 
 class _NoDataflow:

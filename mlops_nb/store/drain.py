@@ -54,6 +54,10 @@ _IDLE_PAUSE_S = 1.0
 # How long a child goes on when its kernel is gone and the store still cannot be written.
 _PATIENCE_S = 600.0
 _TROUBLE_PAUSE_S = 5.0
+# A kernel that computes is let alone for so long, looked at so often, and quiet below that share.
+_LONGEST_WAIT_S = 15.0
+_LOOK_S = 0.2
+_QUIET_SHARE = 0.3
 _KEEP_SUSPECTED_S = 7 * 24 * 3600.0
 
 _log = logging.getLogger(__name__)
@@ -377,11 +381,13 @@ class _Drainer:
         self._spool, self._location, self._notebook = spool, location, notebook
         self._store: Store | None = None
         self._position = SpoolPosition(spool.id)
+        self._kernel = os.getppid()
 
     def run(self) -> int:
         """Drain until the owner is gone, and a while longer if the store cannot be written."""
         pause_s, patience_s = _BUSY_PAUSE_S, _PATIENCE_S
         while self._is_there() and patience_s > 0:
+            _wait_for_quiet(self._kernel)
             is_over = self._spool.judge() == "dead"
             try:
                 count = self._turn(is_over=is_over)
@@ -429,6 +435,30 @@ class _Drainer:
         """Whether store and spool still are: somebody may have removed them."""
         is_local = "://" not in self._location
         return bool(self._spool.folders) and (not is_local or Path(self._location).is_dir())
+
+
+def _wait_for_quiet(pid: int, longest_s: float = _LONGEST_WAIT_S) -> None:
+    """Wait until a process computes no more, so that it has the machine's cores for itself.
+
+    What waits is safe on the disk, and whoever wants to read takes it in himself.
+    """
+    end = time.monotonic() + longest_s
+    before = _cpu_s(pid)
+    while before is not None and time.monotonic() < end:
+        time.sleep(_LOOK_S)
+        now = _cpu_s(pid)
+        if now is None or now - before < _LOOK_S * _QUIET_SHARE:
+            return
+        before = now
+
+
+def _cpu_s(pid: int) -> float | None:
+    """CPU time of a process in seconds; None where it is gone, or the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

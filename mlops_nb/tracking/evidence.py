@@ -170,6 +170,30 @@ class Evidence:
             run.failure = None if run.failure and run.failure.get("fit") else run.failure
             tracker.touch(run)
 
+    def went_on(self, estimator: object) -> FitGeneration | None:
+        """The fit that a ``partial_fit`` of this cell goes on with; None for the first."""
+        generation = self.provenance.generation_of(estimator)
+        if generation is None or generation.execution is None:
+            return None
+        return generation if generation.execution == self.tracker.execution else None
+
+    def batch_seen(self, generation: FitGeneration, data: Iterable[DataSeen]) -> None:
+        """Write one more batch of training data; after some that differ, only that there is more.
+
+        `data` is read, and so hashed, only while batches are told apart.
+        """
+        if generation.row is not None or generation.batches_seen > INPUTS_LIMIT:
+            return
+        with self.tracker.lock:
+            run, known = generation.run, generation.train_digests
+            for item in [item for item in data if item.fingerprint.digest not in known]:
+                known.add(item.fingerprint.digest)
+                generation.batches_seen += 1
+                found = item.fingerprint
+                if generation.batches_seen > INPUTS_LIMIT:
+                    found = replace(found, digest="", columns={}, assurance="skipped:budget")
+                self.tracker.put_data(run, item.name, item.role, found, fit=generation.id)
+
     def _write_model(
         self, generation: FitGeneration, estimator: object, duration_s: float | None
     ) -> None:

@@ -83,4 +83,5 @@ class FitGeneration:
     train_digests: set[str] = field(default_factory=set)
     predicted_in: str | None = None
     inputs_seen: int = 0
+    batches_seen: int = 0
     has_failed: bool = False
