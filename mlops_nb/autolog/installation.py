@@ -291,6 +291,9 @@ class Installed:
                 self._watch_class(cls, methods)
 
 
+BUILT_IN = {"sklearn": "mlops_nb.autolog.sklearn"}
+"""Our own lists, which are there also where no distribution's metadata can be read."""
+
 _PLAIN = frozenset({int, float, str, bool, bytes, list, dict, tuple, set, type(None), type, range})
 _PLAIN |= {FunctionType, type(len)}
 
@@ -334,16 +337,24 @@ def _registered() -> Iterator[tuple[str, str]]:
     `importlib.metadata` takes 30 ms for this, most of what turning tracking on costs; here one
     look at each distribution's ``entry_points.txt`` (INI, by the packaging specification) does.
     """
-    seen: set[str] = set()
+    yield from BUILT_IN.items()
+    seen = set(BUILT_IN)
     for folder in dict.fromkeys(path or "." for path in sys.path):
-        for file in sorted(Path(folder).glob("*.dist-info/entry_points.txt")):
-            with suppress(OSError, UnicodeError):
-                _, _, section = file.read_text("utf-8").partition(f"[{ENTRY_POINTS}]\n")
-                for line in section.partition("\n[")[0].splitlines():
-                    name, _, module = (part.strip() for part in line.partition("="))
-                    if module and name not in seen:
+        # A folder on the path may be one that this user may not even look at.
+        with suppress(OSError, UnicodeError):
+            for file in sorted(Path(folder).glob("*.dist-info/entry_points.txt")):
+                for name, module in _points_in(file.read_text("utf-8")):
+                    if name not in seen:
                         seen.add(name)
                         yield name, module
+
+
+def _points_in(text: str) -> Iterator[tuple[str, str]]:
+    _, _, section = text.partition(f"[{ENTRY_POINTS}]\n")
+    for line in section.partition("\n[")[0].splitlines():
+        name, _, module = (part.strip() for part in line.partition("="))
+        if module:
+            yield name, module
 
 
 def _checked(load: Callable[[], PatchList]) -> PatchList:

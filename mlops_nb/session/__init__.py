@@ -144,7 +144,8 @@ class Session:
             if self.is_batch:
                 with guard("notebook"):
                     self._search_notebook()
-            self._watch_libraries()
+            with guard("autolog"):
+                self._watch_libraries()
             self._watch_cells()
         with guard("drain"):
             from mlops_nb.store.drain import start_drainer
