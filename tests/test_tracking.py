@@ -277,6 +277,31 @@ def test_partial_fit_goes_on_with_its_run(notebook):
     assert notebook.the_run().params["estimator"].value == "SGDClassifier"
 
 
+def test_a_loop_over_batches_is_one_fit_with_all_its_time_and_data(notebook):
+    notebook.run(
+        """
+        import time
+        from sklearn.base import BaseEstimator
+        class Slow(BaseEstimator):
+            def partial_fit(self, X, y=None):
+                time.sleep(0.02)
+                return self
+            def predict(self, X):
+                return X[:, 0]
+        slow = Slow()
+        for start in range(0, 100, 5):
+            slow.partial_fit(X[start:start + 5], y[start:start + 5])
+        """
+    )
+    run = notebook.the_run()
+    (fit,) = run.models
+    assert (fit.name, fit.duration_s >= 0.4) == ("slow", True)
+    assurances = [use.assurance for use in run.data]
+    # Twenty batches that differ: some are told apart, then it is said that there were more.
+    assert assurances.count("exact") > 3
+    assert "skipped:budget" in assurances
+
+
 def test_logging_bears_a_run_that_the_next_fit_adopts(notebook):
     notebook.run(
         "import mlops_nb as mn; mn.log_param('note', 'deep'); mn.log_metric('seen', 3)",

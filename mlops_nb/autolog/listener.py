@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from typing import TYPE_CHECKING
 
 import mlops_nb.autolog.sklearn as kit
@@ -64,6 +65,7 @@ class SklearnListener:
                 # A loop over batches: the run, its parameters and its model are known.
                 self._going_on[id(call)] = generation
                 self._evidence.batch_seen(generation, _batch(call, generation))
+                call.started_ns = time.time_ns()
                 return
         site = CallSite(self._index, call.user_frame(), self._namespace)
         if call.kind in {"fit", "validate"}:
@@ -81,7 +83,9 @@ class SklearnListener:
         """After the original returned."""
         pending = self._pending.pop(id(call), None)
         if pending is None:
-            self._going_on.pop(id(call), None)
+            generation = self._going_on.pop(id(call), None)
+            if generation is not None:
+                generation.more_ns += time.time_ns() - call.started_ns
             return
         generation, data, site = pending
         if call.kind == "metric":

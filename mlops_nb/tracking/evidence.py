@@ -222,7 +222,10 @@ class Evidence:
         held = {id(namespace.get(name)): name for name in names} if models else {}
         for generation, event, estimator in models:
             name = held.get(id(estimator), event.name)
-            self.tracker.sink.append(replace(event, run=generation.run.id, name=name))
+            duration_s = (event.duration_s or 0.0) + generation.more_ns / 1e9
+            self.tracker.sink.append(
+                replace(event, run=generation.run.id, name=name, duration_s=duration_s)
+            )
 
     def fit_failed(self, generation: FitGeneration, error: BaseException) -> None:
         """A fit raised; its run fails when it ends, unless a later fit of it succeeds."""

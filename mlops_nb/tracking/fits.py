@@ -70,6 +70,8 @@ class FitGeneration:
         For fits beyond `CHILDREN_LIMIT`: its row in the parent's table.
     train_digests
         Digests of what it was fitted on, to tell training metrics from others.
+    more_ns
+        Time in the calls that went on with it, in the same cell.
     has_failed
         Whether the fit raised.
     """
@@ -84,4 +86,5 @@ class FitGeneration:
     predicted_in: str | None = None
     inputs_seen: int = 0
     batches_seen: int = 0
+    more_ns: int = 0
     has_failed: bool = False
