@@ -355,7 +355,7 @@ class Session:
         self.tracker.execution_started(live)
         with guard("autolog"):
             self._index.add(live.names)
-            self._installed.refresh(self.namespace, (*live.names.reads, *live.names.binds))
+            self._installed.refresh(self.namespace, live.names.reads)
         if live.parent is None and self.tracker.batch is None:
             with guard("notebook"):
                 self._look_for_notebook(live.cell_meta)
