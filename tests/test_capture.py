@@ -540,7 +540,8 @@ def test_a_subshell_runs_beside_the_main_shell(new_kernel):
     assert report["faults"] == []
     first, second = report["started"]
     assert (first["parent"], second["parent"]) == (None, None)
-    assert [each["id"] for each in report["ended"]] == [second["id"], first["id"]]
+    # Once the gate is open either may be through first.
+    assert {each["id"] for each in report["ended"]} == {first["id"], second["id"]}
     assert [e["status"] for e in report["ended"]] == ["ok", "ok"]
     assert [(o["execution"], o["data"]) for o in report["outputs"]] == [(second["id"], b"side\n")]
 
