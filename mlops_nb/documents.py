@@ -20,6 +20,7 @@ from mlops_nb.model import (
     DataUse,
     Environment,
     Execution,
+    FileUse,
     Json,
     Metric,
     ModelFit,
@@ -124,7 +125,7 @@ def execution_document(execution: Execution) -> Document:
         "binds": plain(execution.binds),
         "mutates": plain(execution.mutates),
         "deletes": plain(execution.deletes),
-        "files": [],
+        "files": [plain(asdict(file)) for file in execution.files],
         "outputs": [_output_document(output) for output in execution.outputs],
         "inferred": execution.is_inferred,
         "parent": execution.parent,
@@ -196,6 +197,7 @@ def execution_from_document(document: Mapping[str, Json]) -> Execution:
         _record(Output, {"execution": document["id"], **output})
         for output in document.get("outputs", ())
     )
+    known["files"] = tuple(_record(FileUse, file) for file in document.get("files", ()))
     error = document.get("error")
     known["error"] = None if error is None else _record(CellError, error)
     return Execution(**known)

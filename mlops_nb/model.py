@@ -224,6 +224,42 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class FileUse:
+    """A file, URL or query that an execution read or wrote.
+
+    Attributes
+    ----------
+    uri
+        Absolute path, or a URL without credentials.
+    mode
+        ``r`` or ``w``.
+    evidence
+        How it was seen, the strongest one: ``adapter`` (a reader told), ``kernel:pid`` (the
+        operating system, this process), ``kernel:dir`` (the operating system, some process),
+        ``audit``, ``mentioned`` (its path stands in the source).
+    digest
+        ``nbfp1:…`` of the content, empty where `assurance` says why.
+    assurance
+        ``exact``, ``torn`` (it changed while it was read), ``skipped:budget``, ``opaque`` (not
+        readable: a URL, a folder, gone).
+    md5
+        As DVC writes it, only where asked for.
+    detail
+        What the reader knows: ``{"columns": […], "sql": …, "filters": …, "function": …}``.
+    """
+
+    uri: str
+    mode: Literal["r", "w"]
+    evidence: str
+    digest: str = ""
+    assurance: Assurance = "exact"
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    md5: str | None = None
+    detail: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One execution of one cell; never changed after it ended.
 
@@ -269,6 +305,7 @@ class Execution:
     flags: tuple[str, ...] = ()
     is_inferred: bool = False
     outputs: tuple[Output, ...] = ()
+    files: tuple[FileUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,7 +664,11 @@ class TagSet:
 
 @dataclass(frozen=True, slots=True)
 class DataUsed:
-    """A value went into a run; fields as in `DataUse`."""
+    """A value went into a run; fields as in `DataUse`.
+
+    One that is still being hashed is told with an empty digest, and again when that is done:
+    the later event takes the place of the earlier one.
+    """
 
     run: str
     name: str
@@ -673,6 +714,38 @@ class ArtifactLogged:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSeen:
+    """An execution read or wrote a file; other fields as in `FileUse`."""
+
+    execution: str
+    uri: str
+    mode: Literal["r", "w"]
+    evidence: str
+    at_ns: int
+    digest: str = ""
+    assurance: Assurance = "exact"
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    md5: str | None = None
+    detail: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintSeen:
+    """Columns, chunks and statistics of a fingerprint, kept once per content.
+
+    Attributes
+    ----------
+    content
+        As `documents.fingerprint_document` writes it.
+    """
+
+    digest: str
+    schema_digest: str
+    content: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
 class FitMoved:
     """All evidence of one fit generation went from a run to its child."""
 
@@ -699,4 +772,6 @@ Event: TypeAlias = (
     | ModelFitted
     | ArtifactLogged
     | FitMoved
+    | FileSeen
+    | FingerprintSeen
 )

@@ -35,6 +35,10 @@ EVENTS = [
     model.ModelFitted(RUN, "f", "clf", "sklearn.X", AT_NS, 1.5),
     model.ArtifactLogged(RUN, "plot", "figure", "image/png", AT_NS, data=b"x"),
     model.FitMoved(RUN, "f" * 16, "f"),
+    model.FileSeen(
+        "e", "/data/a.csv", "r", "adapter", AT_NS, "nbfp1:0", detail={"columns": ["a"]}
+    ),
+    model.FingerprintSeen("nbfp1:0", "nbfp1:1", {"columns": [{"name": "a", "chunks": ["0"]}]}),
 ]
 
 

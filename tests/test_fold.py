@@ -3,6 +3,7 @@
 import math
 import os
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from events import (
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_nb import model
+from mlops_nb.documents import execution_document, execution_from_document
 from mlops_nb.model import (
     ArtifactLogged,
     DataUsed,
@@ -535,6 +537,49 @@ def test_a_fit_moves_within_the_batch_that_recorded_it(store):
     )
     assert store.get_run(A).metrics["m"].value == 2.0
     assert store.get_run(B).metrics["m"].value == 1.0
+
+
+# --- identity -----------------------------------------------------------------------------------
+
+
+def test_data_told_before_it_was_hashed_gives_way_to_what_was_found(store):
+    pending = model.DataUsed(A, "X", "train", "pandas.DataFrame", "", "skipped:budget", T0)
+    hashed = model.DataUsed(A, "X", "train", "pandas.DataFrame", "nbfp1:1", "exact", T0)
+    other = model.DataUsed(A, "y", "train", "pandas.Series", "", "opaque", T0)
+    store.apply([run_started(A), pending, other])
+    store.apply([hashed])
+    assert {(d.name, d.digest) for d in store.get_run(A).data} == {("X", "nbfp1:1"), ("y", "")}
+    store.apply([run_started(B), replace(pending, run=B), replace(hashed, run=B)])
+    assert [(d.name, d.digest) for d in store.get_run(B).data] == [("X", "nbfp1:1")]
+
+
+def test_files_stand_with_their_execution_and_can_be_asked_for(store):
+    seen = model.FileSeen("e1", "/data/a.csv", "r", "kernel:pid", T0)
+    hashed = replace(seen, digest="nbfp1:1", size_bytes=3, detail={"columns": ["a"]})
+    store.apply([execution_started("e1"), seen, hashed, replace(seen, mode="w")])
+    (execution,) = store.executions(["e1"])
+    assert [(f.mode, f.digest, f.detail) for f in execution.files] == [
+        ("r", "nbfp1:1", {"columns": ["a"]}),
+        ("w", "", None),
+    ]
+    assert [e for e, _ in store.file_uses("/data/a.csv")] == ["e1", "e1"]
+    assert execution_from_document(execution_document(execution)) == execution
+
+
+def test_a_fingerprint_is_kept_in_full_once(store):
+    content = {"kind": "pandas.DataFrame", "columns": [{"name": "a", "chunks": ["0f"]}]}
+    store.apply([model.FingerprintSeen("nbfp1:1", "nbfp1:2", content)] * 2)
+    assert store.fingerprint_content("nbfp1:1", "nbfp1:2") == content
+    assert store.fingerprint_content("nbfp1:1") == content
+    assert store.fingerprint_content("nbfp1:9") is None
+
+
+def test_details_of_an_environment_that_came_later_are_kept(store):
+    first = {"packages": {"numpy": "2.0"}}
+    store.apply([model.EnvironmentSeen("sha256:1", first)])
+    store.apply([model.EnvironmentSeen("sha256:1", {**first, "details": {"numpy": {}}})])
+    store.apply([model.EnvironmentSeen("sha256:1", first)])
+    assert store.environment("sha256:1").content["details"] == {"numpy": {}}
 
 
 # --- ends ---------------------------------------------------------------------------------------

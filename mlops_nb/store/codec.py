@@ -38,6 +38,8 @@ CODES: dict[int, type[Any]] = {
     15: model.ModelFitted,
     16: model.ArtifactLogged,
     17: model.FitMoved,
+    18: model.FileSeen,
+    19: model.FingerprintSeen,
 }
 METRIC_CODE = 12
 _METRIC_FIELDS = ("run", "key", "value", "step", "at_ns", "execution", "binding", "fit", "detail")

@@ -428,6 +428,22 @@ class Store:
             row = connection.execute(statement).mappings().first()
         return None if row is None else model.Environment(row["digest"], row["content"])
 
+    def file_uses(self, uri: str) -> list[tuple[str, model.FileUse]]:
+        """Read which executions used a file, by absolute path or URL, the latest first."""
+        with self._reading() as connection:
+            rows = connection.execute(queries.file_uses(uri)).mappings().all()
+        return [(row["execution"], records.file_use(row)) for row in rows]
+
+    def fingerprint_content(
+        self, digest: str, schema_digest: str = ""
+    ) -> Mapping[str, model.Json] | None:
+        """Read columns, chunks and statistics of a fingerprint; None if they were not kept."""
+        with self._reading() as connection:
+            found: Mapping[str, model.Json] | None = connection.scalar(
+                queries.fingerprint(digest, schema_digest)
+            )
+        return found
+
     def read_blob(self, digest: str) -> bytes:
         """Read the bytes of an output or artifact.
 

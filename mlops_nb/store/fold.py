@@ -206,7 +206,10 @@ class Fold:
     @_fold.register(model.EnvironmentSeen)
     def _environment_seen(self, event: model.EnvironmentSeen) -> None:
         row = {"digest": event.digest, "content": dict(event.content)}
-        self._environments[event.digest] = row
+        if "details" in event.content:  # read later, in the background, for the same digest
+            self._later(schema.environments, row)
+        else:
+            self._environments[event.digest] = row
 
     # --- executions ---------------------------------------------------------------------------
 
@@ -388,7 +391,28 @@ class Fold:
         row = _columns_of(event, schema.data_uses)
         row["fit"] = event.fit or ""
         row["column_digests"] = dict(event.column_digests)
+        if event.digest:
+            self._forget_pending(row)
         self._later(schema.data_uses, row)
+
+    def _forget_pending(self, row: Row) -> None:
+        """Take away what was told of the same value before it was hashed."""
+        keys = [row["run"], row["role"], row["name"], "", row["fit"]]
+        self._rows.get("data_uses", {}).pop(tuple(keys), None)
+        self._connection.execute(queries.remove_pending_data(row))
+
+    @_fold.register(model.FingerprintSeen)
+    def _fingerprint_seen(self, event: model.FingerprintSeen) -> None:
+        row = {
+            "digest": event.digest,
+            "schema_digest": event.schema_digest,
+            "content": dict(event.content),
+        }
+        self._later(schema.fingerprints, row)
+
+    @_fold.register(model.FileSeen)
+    def _file_seen(self, event: model.FileSeen) -> None:
+        self._later(schema.files, _columns_of(event, schema.files))
 
     @_fold.register(model.ModelFitted)
     def _model_fitted(self, event: model.ModelFitted) -> None:

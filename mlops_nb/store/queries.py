@@ -28,7 +28,10 @@ from mlops_nb.expressions import Both, Compare, Either, Not
 from mlops_nb.store import schema
 from mlops_nb.store.schema import (
     artifacts,
+    data_uses,
     executions,
+    files,
+    fingerprints,
     metric_chunks,
     metrics,
     outputs,
@@ -112,6 +115,13 @@ def change(table: Table, id_: str) -> Update:
 def remove_tag(run: str, key: str) -> Delete:
     """Take a tag away."""
     return delete(tags).where(tags.c.run == run, tags.c.key == key)
+
+
+def remove_pending_data(row: Mapping[str, Any]) -> Delete:
+    """Take away a use of data whose digest was not known yet."""
+    c = data_uses.c
+    same = (c[name] == row[name] for name in ("run", "role", "name", "fit"))
+    return delete(data_uses).where(*same, c.digest == "")
 
 
 def remove_chunks() -> Delete:
@@ -224,6 +234,27 @@ def outputs_of(ids: Sequence[str]) -> Select[Any]:
         .where(outputs.c.execution.in_(ids))
         .order_by(outputs.c.execution, outputs.c.position, outputs.c.mime)
     )
+
+
+def files_of(ids: Sequence[str]) -> Select[Any]:
+    """Read the files of executions."""
+    return (
+        select(files)
+        .where(files.c.execution.in_(ids))
+        .order_by(files.c.execution, files.c.mode, files.c.uri)
+    )
+
+
+def file_uses(uri: str) -> Select[Any]:
+    """Read what used a file, the latest first."""
+    return select(files).where(files.c.uri == uri).order_by(files.c.at.desc())
+
+
+def fingerprint(digest: str, schema_digest: str) -> Select[Any]:
+    """Read a fingerprint in full; any with these values if no schema is given."""
+    c = fingerprints.c
+    statement = select(c.content).where(c.digest == digest)
+    return statement.where(c.schema_digest == schema_digest) if schema_digest else statement
 
 
 def needs_of(ids: Sequence[str]) -> Select[Any]:

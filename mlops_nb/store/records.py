@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb.model import (
@@ -10,6 +11,7 @@ from mlops_nb.model import (
     CellError,
     DataUse,
     Execution,
+    FileUse,
     Metric,
     ModelFit,
     Output,
@@ -159,10 +161,20 @@ def load_executions(connection: Connection, column: str, values: Iterable[str]) 
     for chunk in queries.in_chunks(row["id"] for row in rows):
         for row in connection.execute(queries.outputs_of(chunk)).mappings():
             outputs[row["execution"]].append(Output(**row))
-    return [_execution(row, outputs[row["id"]]) for row in rows]
+    files: dict[str, list[FileUse]] = defaultdict(list)
+    for chunk in queries.in_chunks(row["id"] for row in rows):
+        for row in connection.execute(queries.files_of(chunk)).mappings():
+            files[row["execution"]].append(file_use(row))
+    return [_execution(row, outputs[row["id"]], files[row["id"]]) for row in rows]
 
 
-def _execution(row: Row, outputs: list[Output]) -> Execution:
+def file_use(row: Row) -> FileUse:
+    """Make a use of a file of its row."""
+    names = (field.name for field in fields(FileUse))
+    return FileUse(**{name: row[name] for name in names})
+
+
+def _execution(row: Row, outputs: list[Output], files: list[FileUse]) -> Execution:
     return Execution(
         id=row["id"],
         session=row["session"],
@@ -186,6 +198,7 @@ def _execution(row: Row, outputs: list[Output]) -> Execution:
         flags=tuple(row["flags"] or ()),
         is_inferred=row["is_inferred"],
         outputs=tuple(outputs),
+        files=tuple(files),
     )
 
 

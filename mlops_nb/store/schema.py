@@ -27,7 +27,7 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of this schema; the Alembic revision is the same number in four digits."""
 
 
@@ -301,6 +301,33 @@ data_uses = Table(
     Column("execution", Text),
     Column("at", BigInteger, nullable=False),
     Index("data_uses_by_digest", "digest"),
+)
+
+# Columns, chunks and statistics of fingerprints, once per content.
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("schema_digest", Text, primary_key=True),
+    Column("content", JsonText, nullable=False),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("execution", Text, primary_key=True),
+    Column("uri", Text, primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("evidence", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("assurance", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("modified_ns", BigInteger),
+    Column("md5", Text),
+    Column("detail", JsonText),
+    Column("at", BigInteger, nullable=False),
+    Index("files_by_uri", "uri"),
+    Index("files_by_digest", "digest"),
 )
 
 models = Table(
