@@ -22,7 +22,8 @@ IPYTHON_FOLDER := build/ipython
 DEMO_STORE := "$(CURDIR)/output/.mlops"
 
 # An activated environment of the reader's own must not draw the installation to itself.
-unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
+# Nor may anything keep Python from writing byte code: every kernel would compile all it imports.
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets

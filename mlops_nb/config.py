@@ -12,12 +12,13 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, TypeGuard
 
 from mlops_nb.errors import BadSetting
+from mlops_nb.record import record
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -39,7 +40,7 @@ def _user_folder(variable: str, below_home: str) -> Path:
         return Path(tempfile.gettempdir()) / f"mlops_nb-{owner}" / below_home
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settings:
     """What a user, a project or a caller has chosen.
 
@@ -82,7 +83,7 @@ class Settings:
         return self.sources.get(name, "default")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Layer:
     """Raw values from one place; `folder` is what relative paths in it are relative to."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -188,7 +188,8 @@ def run_from_document(document: Mapping[str, Json]) -> Run:
 
 def execution_from_document(document: Mapping[str, Json]) -> Execution:
     """Read an execution back; keys that this version does not know are passed over."""
-    known = {key: value for key, value in document.items() if key in Execution.__slots__}
+    names = {field.name for field in fields(Execution)}
+    known = {key: value for key, value in document.items() if key in names}
     for key in ("reads", "binds", "mutates", "deletes", "flags"):
         known[key] = tuple(known.get(key, ()))
     known["started_at"] = _time(document["started_at"])

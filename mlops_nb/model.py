@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +66,7 @@ def as_datetime(at_ns: int) -> datetime:
 # --- values -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ColumnFingerprint:
     """Identity and statistics of one column.
 
@@ -95,7 +97,7 @@ class ColumnFingerprint:
     mean: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fingerprint:
     """Identity of a value: equal content has equal digests, on any machine.
 
@@ -139,7 +141,7 @@ class Fingerprint:
     chunk_rows: int = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Environment:
     """What a session ran on.
 
@@ -160,7 +162,7 @@ class Environment:
 # --- records ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """One kernel process with tracking on."""
 
@@ -175,7 +177,7 @@ class Session:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CellError:
     """What a cell raised.
 
@@ -195,7 +197,7 @@ class CellError:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """One output of an execution, one row per MIME type.
 
@@ -223,7 +225,7 @@ class Output:
     is_cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FileUse:
     """A file, URL or query that an execution read or wrote.
 
@@ -259,7 +261,7 @@ class FileUse:
     detail: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Execution:
     """One execution of one cell; never changed after it ended.
 
@@ -308,7 +310,7 @@ class Execution:
     files: tuple[FileUse, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Metric:
     """The last value of one metric of a run.
 
@@ -339,7 +341,7 @@ class Metric:
     detail: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Param:
     """One parameter of a run; `version` counts its values from 1, `is_default` says unchanged."""
 
@@ -349,7 +351,7 @@ class Param:
     fit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MetricSeries:
     """All values of one metric, in the order logged; the arrays have one length.
 
@@ -369,7 +371,7 @@ class MetricSeries:
     at_ns: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataUse:
     """A value that went into a run; role: ``train``, ``test``, ``input``."""
 
@@ -386,7 +388,7 @@ class DataUse:
     fit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelFit:
     """A model that was fitted in a run.
 
@@ -407,7 +409,7 @@ class ModelFit:
     execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Artifact:
     """Bytes with a role: ``figure``, ``table``, ``model``, ``notebook``, ``log``, ``file``."""
 
@@ -419,7 +421,7 @@ class Artifact:
     execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """What is compared: parameters, metrics, artifacts, and the executions it needs.
 
@@ -483,7 +485,7 @@ class Run:
 # --- events -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionStarted:
     """A kernel turned tracking on; `owner` identifies its process (see `store.spool`)."""
 
@@ -498,7 +500,7 @@ class SessionStarted:
     environment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionChanged:
     """Facts about a session that came later; only the given keys change."""
 
@@ -507,7 +509,7 @@ class SessionChanged:
     changes: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionEnded:
     """The kernel ended in good order."""
 
@@ -515,7 +517,7 @@ class SessionEnded:
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnvironmentSeen:
     """An environment, once per session; stored once per digest."""
 
@@ -523,7 +525,7 @@ class EnvironmentSeen:
     content: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExecutionStarted:
     """A cell began to run; fields as in `Execution`.
 
@@ -545,7 +547,7 @@ class ExecutionStarted:
     is_inferred: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExecutionEnded:
     """A cell ended; fields as in `Execution`; `error` has the fields of `CellError`."""
 
@@ -563,7 +565,7 @@ class ExecutionEnded:
     execution_count: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutputSeen:
     """One output, or one more piece of a stream (same execution and position: appended).
 
@@ -583,7 +585,7 @@ class OutputSeen:
     is_cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunStarted:
     """A run was born; `attempt` is given by the store, by group."""
 
@@ -601,7 +603,7 @@ class RunStarted:
     execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunChanged:
     """Facts about a run that came later; only the given keys change.
 
@@ -614,7 +616,7 @@ class RunChanged:
     changes: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunExecuted:
     """A run needs an execution, and those in `also`; `role` is ``body`` or ``setup``."""
 
@@ -624,7 +626,7 @@ class RunExecuted:
     also: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParamLogged:
     """A parameter; another value for a key is kept as a new version."""
 
@@ -637,7 +639,7 @@ class ParamLogged:
     fit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MetricLogged:
     """One value of a metric; a `step` of None counts up per key in the store."""
 
@@ -652,7 +654,7 @@ class MetricLogged:
     detail: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TagSet:
     """A tag was set, or removed with a `value` of None."""
 
@@ -662,7 +664,7 @@ class TagSet:
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataUsed:
     """A value went into a run; fields as in `DataUse`.
 
@@ -685,7 +687,7 @@ class DataUsed:
     fit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ModelFitted:
     """A model was fitted; fields as in `ModelFit`."""
 
@@ -698,7 +700,7 @@ class ModelFitted:
     execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ArtifactLogged:
     """Bytes with a role, inline in `data`, or in the file `staged` beside the spool."""
 
@@ -713,7 +715,7 @@ class ArtifactLogged:
     fit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FileSeen:
     """An execution read or wrote a file; other fields as in `FileUse`."""
 
@@ -730,7 +732,7 @@ class FileSeen:
     detail: Mapping[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FingerprintSeen:
     """Columns, chunks and statistics of a fingerprint, kept once per content.
 
@@ -745,7 +747,7 @@ class FingerprintSeen:
     content: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FitMoved:
     """All evidence of one fit generation went from a run to its child."""
 

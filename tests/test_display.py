@@ -27,7 +27,6 @@ from mlops_nb.display import (
     RunView,
     formats,
     html,
-    show,
     sparkline,
     view_comparison,
     view_run,
@@ -766,15 +765,6 @@ def test_the_table_survives_a_saved_notebook(tmp_path):
     assert bundle["text/plain"] == compared().text
     assert bundle[COMPARE_MIME] == compared().document()
     assert [run["id"] for run in bundle[COMPARE_MIME]["runs"]] == [run.id for run in RUNS]
-
-
-def test_show_finds_the_view_of_a_value():
-    assert isinstance(show(compare_runs(RUNS)), ComparisonView)
-    assert isinstance(show(RUNS), RunsView)
-    assert isinstance(show(BEST), RunView)
-    assert isinstance(show(CARD), CardView)
-    with pytest.raises(TypeError, match="no view of int"):
-        show(1)
 
 
 def test_a_view_can_be_printed_and_gives_its_frame():

@@ -202,7 +202,13 @@ def parts(estimator: object) -> Iterator[object]:
             yield part
 
 
+# A forest has hundreds of them, and a tree holds no estimators.
+_LEAVES = ("sklearn.tree.",)
+
+
 def _held_by(estimator: object) -> list[object]:
+    if type(estimator).__module__.startswith(_LEAVES):
+        return []
     own = ask(lambda: getattr(estimator, "__dict__", None), None)
     return _all_estimators_in(own.values()) if type(own) is dict else []
 

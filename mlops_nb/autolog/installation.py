@@ -6,7 +6,6 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -25,6 +24,7 @@ from mlops_nb.autolog.patch import (
 )
 from mlops_nb.autolog.redirection import Redirection
 from mlops_nb.capture.guard import guard
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "mlops_nb.autolog"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClassTree:
     """A class and all its subclasses, those that do not exist yet included.
 
@@ -52,7 +52,7 @@ class ClassTree:
     makers: tuple[type, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Functions:
     """Functions to watch, all of one kind."""
 
@@ -60,7 +60,7 @@ class Functions:
     functions: tuple[FunctionType, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Classes:
     """Single classes to watch, with those of their bases that define such methods."""
 

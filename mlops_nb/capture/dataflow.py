@@ -10,13 +10,13 @@ bound counts as read and bound, so that nothing before it is left out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mlops_nb.capture.proof import Proof
 from mlops_nb.capture.reach import reach
 from mlops_nb.capture.values import can_change, is_same, mark
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -30,7 +30,7 @@ _LAST_RESULTS = re.compile(r"_{1,3}\Z|_\d+\Z|_oh\Z|Out\Z")
 _KEPT_MARKS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Touched:
     """Names of the notebook that an execution touched."""
 

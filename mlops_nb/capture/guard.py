@@ -7,8 +7,9 @@ import time
 import traceback
 from collections import Counter
 from contextlib import AbstractContextManager, ContextDecorator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ FAULTS_UNTIL_OFF = 3
 _KEPT_FAULTS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fault:
     """An error of ours that was kept from the user.
 

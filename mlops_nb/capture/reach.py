@@ -8,6 +8,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from mlops_nb.record import record
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 Namespace: TypeAlias = "dict[str, object]"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _CodeNames:
     """Global names of a function's code, and of the functions inside of it."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.compare.columns import CONTENDING, ordered_params
 from mlops_nb.compare.marks import BASELINE, Mark
 from mlops_nb.documents import plain, run_document
 from mlops_nb.errors import MissingExtra
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.model import Json, Run
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MetricCell:
     """One metric of one row.
 
@@ -55,7 +56,7 @@ class MetricCell:
     maximum: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One row: a run, or a group of runs that differ in their seed only.
 
@@ -95,7 +96,7 @@ class Row:
         return self.run.status in CONTENDING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Comparison:
     """What differs between runs, in rows and columns.
 

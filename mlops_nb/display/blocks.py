@@ -7,13 +7,14 @@ safe for its own target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from mlops_nb.record import record
 
 Tone: TypeAlias = Literal["plain", "strong", "muted", "good", "bad", "warn", "code"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """A piece of a line; `hover` is what more there is to say."""
 
@@ -23,7 +24,7 @@ class Span:
     curve: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """A sentence or a row of facts, in pieces that are set apart by their tone."""
 
@@ -31,7 +32,7 @@ class Line:
     is_title: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Column:
     """A column of a table.
 
@@ -55,7 +56,7 @@ class Column:
     has_changes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cell:
     """One cell of a table.
 
@@ -77,14 +78,14 @@ class Cell:
     curve: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TableRow:
     """One row of a table, as many cells as the table has columns."""
 
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """Rows and columns.
 
@@ -102,7 +103,7 @@ class Table:
     opener: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     """Source code, output of a cell, or a traceback, kept line by line."""
 
@@ -111,7 +112,7 @@ class Code:
     most_lines: int = 60
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Picture:
     """An image that is part of the document; `mime` is one of `PICTURE_TYPES`."""
 
@@ -120,14 +121,14 @@ class Picture:
     caption: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Gallery:
     """Pictures beside each other, as thumbnails."""
 
     pictures: tuple[Picture, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Section:
     """A part that folds.
 

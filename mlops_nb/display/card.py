@@ -12,6 +12,7 @@ from mlops_nb.display.sparkline import as_text, trend
 from mlops_nb.display.text import write_text
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import plain
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ _ONE_LINE = 10_000  # a card is never wrapped: the reader's own window does that
 _CLAUSE = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Card:
     """What a card says.
 

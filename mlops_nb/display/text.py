@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_nb.display.blocks import Code, Column, Gallery, Line, Section, Span, Table, cut_lines
 from mlops_nb.display.formats import clean, one_line, phrase, reads_right_to_left, shortened, width
 from mlops_nb.display.sparkline import as_text
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -51,7 +51,7 @@ def write_text(blocks: Iterable[Block], *, columns: int | None = None, color: bo
     return "\n".join(text.rstrip() for text in writer.lines(blocks, room)).strip("\n")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Writer:
     color: bool
 
@@ -115,7 +115,7 @@ class _Writer:
         return f"\x1b[{_PAINT[tone]}m{said}\x1b[0m{text[len(said) :]}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Fitted:
     """A column whose values are padded to one width."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from mlops_nb.record import record
 
 Space: TypeAlias = Literal["run", "params", "metrics", "tags"]
 Operator: TypeAlias = Literal[
@@ -31,7 +32,7 @@ TIME_FIELDS = frozenset({"started_at", "ended_at"})
 _FIELDS = (*sorted(TEXT_FIELDS), *sorted(NUMBER_FIELDS), *sorted(TIME_FIELDS))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """What is compared: a field of a run, or one of its parameters, metrics or tags."""
 
@@ -42,7 +43,7 @@ class Field:
         return self.name if self.space == "run" else f"{self.space}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compare:
     """One comparison; `values` has as many values as the operator takes."""
 
@@ -51,21 +52,21 @@ class Compare:
     values: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Both:
     """All of some conditions."""
 
     items: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Either:
     """At least one of some conditions."""
 
     items: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Not:
     """The opposite of a condition."""
 
@@ -75,7 +76,7 @@ class Not:
 Condition: TypeAlias = Compare | Both | Either | Not
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     """One thing to sort by; what does not have it comes last."""
 
@@ -83,7 +84,7 @@ class Order:
     is_descending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query:
     """A query that was understood."""
 

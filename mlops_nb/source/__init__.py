@@ -8,12 +8,13 @@ read ``x``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import xxhash
 
+from mlops_nb.record import record
 from mlops_nb.source.normal import normalised
 from mlops_nb.source.parsing import is_python, parse_cell, transform
 from mlops_nb.source.reader import NameReader
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CellNames:
     """Names that a cell touches by its text alone.
 

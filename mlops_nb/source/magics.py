@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+
+from mlops_nb.record import record
 
 # These run their text as Python in the notebook's namespace; `timeit` and `memit` in a function.
 _RUNS_PYTHON = frozenset({"time", "prun", "capture", "mprun", "memit", "lprun", "timeit"})
@@ -30,7 +31,7 @@ _WORD = re.compile(r"(?<![\w.'\"])([^\W\d]\w*)(?!\w*\s*=[^=])")
 _OUT = re.compile(r"--(?:out|err|proc)[ =]([^\W\d]\w*)")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Magic:
     """One call of a magic: ``%name line`` or ``%%name line`` with a body.
 

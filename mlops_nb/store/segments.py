@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from mlops_nb.record import record
 from mlops_nb.store.codec import decode
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class SegmentFile:
         self.path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TornTail:
     """The end of a segment that is no whole frame: what was being written as a process died."""
 

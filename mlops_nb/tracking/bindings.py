@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ _KNOWN_CONTENTS = 2_000
 _VIEWS_CHECKED = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bound:
     """Where a metric belongs.
 

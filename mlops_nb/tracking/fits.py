@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mlops_nb.record import record
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -15,7 +17,7 @@ CHILDREN_LIMIT = 50
 """Fits of one execution that become child runs; the rest are rows of the parent's table."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataSeen:
     """A value given to a fit or a prediction.
 
@@ -34,7 +36,7 @@ class DataSeen:
     fingerprint: Fingerprint
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FitSeen:
     """What a library's patches know of a fit that begins.
 

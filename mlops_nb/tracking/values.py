@@ -8,10 +8,10 @@ import math
 import mimetypes
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_nb.errors import BadValue
+from mlops_nb.record import record
 from mlops_nb.redact import redact
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DEPTH_LIMIT = 4
 _ITEMS_LIMIT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Encoded:
     """A value as a metric, as an artifact ``(kind, mime, bytes)``, or as a parameter."""
 
