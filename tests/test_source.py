@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_nb.source import analyse, code_digest, statement_at, transform
+from mlops_nb.source import CellNames, analyse, code_digest, statement_at, statements_of, transform
 
 REAL_MODULES = [
     "dataclasses",
@@ -74,7 +74,7 @@ def test_scopes_agree_with_pythons_symbol_table(module):
     source = source_of(module)
     referenced, bound = global_names(symtable.symtable(source, module, "exec"))
     found = analyse(source)
-    read = {name for statement in found.statements for name in statement.reads}
+    read = {name for statement in statements_of(source) for name in statement.reads}
     # Inside of a function a statement tells its locals too, so this side is the larger one.
     assert referenced - read == set()
     assert set(found.reads) <= referenced
@@ -93,7 +93,7 @@ def test_top_level_statements_read_just_the_globals(module):
     table = symtable.symtable(source, module, "exec")
     referenced, _ = global_names(table)
     tops = {node.lineno for node in ast.parse(source).body}
-    statements = {s.first_line: s for s in reversed(analyse(source).statements)}
+    statements = {s.first_line: s for s in reversed(statements_of(source))}
     read = {name for line in tops for name in statements[line].reads}
     assert referenced - read == set()
     assert read - referenced <= class_names(table)
@@ -224,7 +224,8 @@ def test_deletes_are_names():
 
 
 def test_names_of_text_that_is_no_python_are_none():
-    assert analyse("def (") == analyse("*** ???!")
+    for source in ("def (", "*** ???!"):
+        assert analyse(source) == CellNames(source=source)
 
 
 def test_a_tree_that_is_given_spares_parsing_and_changes_nothing():
@@ -259,22 +260,22 @@ def h(x):
     [(1, (1, 1)), (2, (2, 6)), (3, (3, 6)), (5, (4, 6)), (7, None), (9, (9, 9)), (99, None)],
 )
 def test_the_innermost_statement_is_found_by_line(line, span):
-    found = statement_at(analyse(CELL), line)
+    found = statement_at(CELL, line)
     assert (found and (found.first_line, found.last_line)) == span
 
 
 def test_a_statement_tells_what_it_reads_even_if_the_cell_bound_it():
-    statement = statement_at(analyse(CELL), 4)
+    statement = statement_at(CELL, 4)
     assert (statement.reads, statement.binds) == (("g", "a"), ("b",))
 
 
 def test_a_function_does_not_bind_its_locals_in_the_notebook():
-    definition = next(s for s in analyse(CELL).statements if s.first_line == 8)
+    definition = next(s for s in statements_of(CELL) if s.first_line == 8)
     assert (set(definition.reads), definition.binds) == ({"a"}, ("h",))
 
 
 def test_a_lambda_keeps_its_names_from_its_statement():
-    (statement,) = analyse("f = lambda x, y=a: x.change(y) + b").statements
+    (statement,) = statements_of("f = lambda x, y=a: x.change(y) + b")
     assert (statement.reads, statement.mutates) == (("a", "b"), ())
 
 
@@ -286,8 +287,7 @@ def test_what_functions_read_after_the_cell_bound_it_is_known_by_position():
 
 
 def test_lines_of_a_magic_body_count_from_the_top_of_the_cell():
-    found = analyse("%%time\n\nx = 1\ny = x\n")
-    assert statement_at(found, 4).binds == ("y",)
+    assert statement_at("%%time\n\nx = 1\ny = x\n", 4).binds == ("y",)
 
 
 # --- digests ----------------------------------------------------------------------------------

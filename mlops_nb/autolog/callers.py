@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.source import analyse, statement_at
+from mlops_nb.source import analyse, statement_at, statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,12 +41,13 @@ class CodeIndex:
 
     def binder(self, name: str, names: CellNames, line: int) -> Statement | None:
         """Find the statement that bound `name` last before `line`."""
-        above = [s for s in names.statements if name in s.binds and s.first_line < line]
+        above = [s for s in statements_of(names.source) if name in s.binds and s.first_line < line]
         if above:
             return above[-1]
         for cell in reversed(self._cells):
             if name in cell.bound_at or name in cell.binds:
-                return next((s for s in reversed(cell.statements) if name in s.binds), None)
+                found = reversed(statements_of(cell.source))
+                return next((s for s in found if name in s.binds), None)
         return None
 
 
@@ -84,7 +85,7 @@ class CallSite:
         """Values of the names the statement reads, then of those these were made from, …."""
         if self._names is None:
             return
-        statement = statement_at(self._names, self._line)
+        statement = statement_at(self._names.source, self._line)
         reads = set(statement.reads) if statement is not None else set()
         seen: set[str] = set()
         for _ in range(DEPTH_LIMIT):

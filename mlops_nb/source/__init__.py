@@ -18,7 +18,7 @@ from mlops_nb.record import record
 from mlops_nb.source.normal import normalised
 from mlops_nb.source.parsing import is_python, parse_cell, transform
 from mlops_nb.source.reader import NameReader
-from mlops_nb.source.statement import Statement
+from mlops_nb.source.statement import Statement, StatementReader
 
 if TYPE_CHECKING:
     import ast
@@ -31,6 +31,7 @@ __all__ = [
     "code_digest",
     "is_python",
     "statement_at",
+    "statements_of",
     "transform",
 ]
 
@@ -54,8 +55,6 @@ class CellNames:
         Modules, as ``"sklearn.metrics"``.
     is_dynamic
         It can touch names that its text does not say: ``exec``, ``%run``, ``import *``…
-    statements
-        All statements, nested ones too, in the order of their first lines.
     certain
         Names that are bound whenever the cell runs to its end.
     read_at, bound_at
@@ -71,6 +70,8 @@ class CellNames:
         For a name bound to a part of another (``row = rows[0]``), the names it may share with.
     magics
         IPython magics, as ``"%cd"``, ``"%%time"``, ``"!"``.
+    source
+        The text they are of; see `statements_of`.
     """
 
     reads: tuple[str, ...] = ()
@@ -80,7 +81,6 @@ class CellNames:
     calls: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     is_dynamic: bool = False
-    statements: tuple[Statement, ...] = ()
     certain: frozenset[str] = frozenset()
     read_at: Mapping[str, int] = field(default_factory=dict)
     bound_at: Mapping[str, int] = field(default_factory=dict)
@@ -89,6 +89,7 @@ class CellNames:
     consumes: tuple[str, ...] = ()
     origins: Mapping[str, tuple[str, ...]] | None = None
     magics: tuple[str, ...] = ()
+    source: str = ""
 
 
 @lru_cache(maxsize=1024)
@@ -149,20 +150,37 @@ def analyse(source: str, tree: ast.Module | None = None) -> CellNames:
 def _analyse(source: str, tree: ast.Module | None) -> CellNames:
     tree = tree or parse_cell(source)
     if tree is None:
-        return CellNames()
+        return CellNames(source=source)
     reader = NameReader(parse_cell)
     reader.read(tree)
-    return _names_of(reader)
+    return _names_of(reader, source)
 
 
 _analysed: dict[str, CellNames] = {}
 _KEPT_SOURCES = 512
 
 
-def statement_at(names: CellNames, line: int) -> Statement | None:
+@lru_cache(maxsize=64)
+def statements_of(source: str) -> tuple[Statement, ...]:
+    """List all statements of a cell, nested ones too, in the order of their first lines.
+
+    Examples
+    --------
+    >>> [statement.binds for statement in statements_of("x = 1; y = x")]
+    [('x',), ('y',)]
+    """
+    tree = parse_cell(source)
+    if tree is None:
+        return ()
+    reader = StatementReader(parse_cell)
+    reader.read(tree)
+    return tuple(sorted(reader.statements, key=_by_line))
+
+
+def statement_at(source: str, line: int) -> Statement | None:
     """Find the innermost statement that covers a line (one-based), None between statements."""
     found = None
-    for statement in names.statements:
+    for statement in statements_of(source):
         if statement.first_line > line:
             break
         if line <= statement.last_line:
@@ -170,7 +188,7 @@ def statement_at(names: CellNames, line: int) -> Statement | None:
     return found
 
 
-def _names_of(reader: NameReader) -> CellNames:
+def _names_of(reader: NameReader, source: str) -> CellNames:
     return CellNames(
         reads=tuple(reader.reads),
         binds=tuple(reader.binds),
@@ -183,11 +201,11 @@ def _names_of(reader: NameReader) -> CellNames:
         is_dynamic=reader.is_dynamic,
         read_at=reader.reads,
         bound_at=reader.bound_at,
-        statements=tuple(sorted(reader.statements, key=_by_line)),
         certain=frozenset(reader.bound),
         consumes=tuple(reader.consumes),
         origins=reader.origins or None,
         magics=tuple(reader.magics),
+        source=source,
     )
 
 

@@ -17,7 +17,6 @@ from mlops_nb.source.parts import (
     target_names,
 )
 from mlops_nb.source.scopes import Scope, ScopedNames
-from mlops_nb.source.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +51,7 @@ class NameReader(ScopedNames):
     def __init__(self, parse: Callable[[str], ast.Module | None]) -> None:
         super().__init__()
         self._parse = parse
-        self._line_offset = 0
+        self.line_offset = 0
 
     def read(self, tree: ast.Module) -> None:
         """Read a whole cell."""
@@ -65,22 +64,14 @@ class NameReader(ScopedNames):
             self._statement(node)
 
     def _statement(self, node: ast.stmt) -> None:
-        offset, outer = self._line_offset, self.open[-1]
-        statement = Statement(
-            node.lineno + offset,
-            (node.end_lineno or node.lineno) + offset,
-            self.scopes[-1] if self.scopes else None,
-            self.functions,
-        )
-        self.open.append(statement)
+        self.level += 1
         handler = self._STATEMENTS.get(node.__class__)
         if handler is None:
             self._children(node)
         else:
             handler(self, node)
-        self.open.pop()
-        outer.take(statement)
-        self.statements.append(statement)
+        self.level -= 1
+        self.finished += 1
 
     def _branches(self, *branches: list[ast.stmt]) -> None:
         """Only what every branch that goes on has bound is bound for certain."""
@@ -450,14 +441,14 @@ class NameReader(ScopedNames):
             self.store(name)
 
     def _magic_body(self, tree: ast.Module, magic: Magic, node: ast.Call) -> None:
-        offset = self._line_offset
-        self._line_offset += node.lineno - 1 + magic.first_line
+        offset = self.line_offset
+        self.line_offset += node.lineno - 1 + magic.first_line
         if magic.is_contained:
             nothing = ast.arguments([], [], None, [], [], None, [])
             self._function_body(nothing, lambda: self._block(tree.body))
         else:
             self._block(tree.body)
-        self._line_offset = offset
+        self.line_offset = offset
 
     _STATEMENTS: ClassVar[dict[type, Callable[..., None]]] = {
         ast.Expr: _expression_statement,

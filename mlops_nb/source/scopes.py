@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from mlops_nb.source.statement import BOUND, CALLED, MUTATED, READ, Statement
+READ, BOUND, MUTATED, CALLED = 1, 2, 4, 8
+"""What is done to a name, as told to `ScopedNames.note`."""
 
 Names: TypeAlias = "dict[str, None]"
 """A set that keeps the order in which names were met."""
-
-# One statement is open, beside the one that stands for the whole cell.
-_TOP_LEVEL = 2
 
 
 _NONE: frozenset[str] = frozenset()
@@ -68,8 +66,10 @@ class ScopedNames:
         Functions, classes and comprehensions around this point, outermost first.
     functions
         How many of the scopes are functions.
-    open
-        Statements around this point, outermost first.
+    level
+        How many statements are around this point.
+    finished
+        How many statements have been read.
     """
 
     def __init__(self) -> None:
@@ -85,19 +85,22 @@ class ScopedNames:
         self.consumes: Names = {}
         self.magics: Names = {}
         self.is_dynamic = False
-        self.statements: list[Statement] = []
+        self.level = 0
+        self.finished = 0
         self.bound: set[str] = set()
         self.origins: dict[str, tuple[str, ...]] = {}
         self.scopes: list[Scope] = []
         self.functions = 0
-        self.open: list[Statement] = [Statement(0, 0, None, -1)]
+
+    def note(self, name: str, what: int) -> None:
+        """Something is done to a name here; only who reads single statements wants to know."""
 
     def load(self, name: str, depth: int | None = None) -> None:
         """A name is loaded in the scope at `depth` (None: the innermost)."""
         if not self.scopes:
-            self.open[-1].mark(name, READ)
+            self.note(name, READ)
             if name not in self.bound and name not in self.reads:
-                self.reads[name] = len(self.statements)
+                self.reads[name] = self.finished
             return
         for scope in self._outwards(depth):
             if name in scope.globals:
@@ -105,18 +108,18 @@ class ScopedNames:
             if scope.is_function:
                 scope.loads[name] = None
                 if not scope.is_lambda:
-                    self.open[-1].mark(name, READ)
+                    self.note(name, READ)
                 return
             if name in scope.local:
                 return
-        self.open[-1].mark(name, READ)
+        self.note(name, READ)
         if name not in self.bound and name not in self.reads:
-            self.reads[name] = len(self.statements)
+            self.reads[name] = self.finished
 
     def mutate(self, name: str, depth: int | None = None) -> None:
         """The value of a name may be changed in place."""
         if not self.scopes:
-            self.open[-1].mark(name, MUTATED)
+            self.note(name, MUTATED)
             (self.touches if name in self.bound else self.mutates)[name] = None
             return
         for scope in self._outwards(depth):
@@ -125,12 +128,12 @@ class ScopedNames:
             if scope.is_function:
                 scope.mutated[name] = None
                 if not scope.is_lambda:
-                    self.open[-1].mark(name, MUTATED)
+                    self.note(name, MUTATED)
                 return
             if name in scope.local:
                 self._mutate_origins(scope, name)
                 return
-        self.open[-1].mark(name, MUTATED)
+        self.note(name, MUTATED)
         (self.touches if name in self.bound else self.mutates)[name] = None
 
     def _mutate_origins(self, scope: Scope, name: str) -> None:
@@ -159,12 +162,12 @@ class ScopedNames:
     def store(self, name: str, origins: tuple[str, ...] = ()) -> None:
         """A name is bound, to something that may be a part of what `origins` hold."""
         scope = self.binding_scope() if self.scopes else None
-        self.open[-1].mark(name, BOUND)
+        self.note(name, BOUND)
         if scope is None:
             self.binds[name] = None
             self.bound.add(name)
-            if len(self.open) == _TOP_LEVEL:
-                self.bound_at.setdefault(name, len(self.statements))
+            if self.level == 1:
+                self.bound_at.setdefault(name, self.finished)
         elif name in scope.globals:
             self.binds[name] = None
             return
@@ -195,7 +198,7 @@ class ScopedNames:
 
     def call(self, called: str) -> None:
         """Something is called."""
-        self.open[-1].mark(called, CALLED)
+        self.note(called, CALLED)
         self.calls[called] = None
 
     def depth_around_classes(self) -> int:

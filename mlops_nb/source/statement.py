@@ -1,8 +1,19 @@
-"""One statement of a cell, and the names it touches."""
+"""Single statements of a cell, and the names each touches.
+
+Few cells are ever asked for theirs, and keeping them would cost a quarter of the reading, so they
+have a reader of their own.
+"""
 
 from __future__ import annotations
 
-READ, BOUND, MUTATED, CALLED = 1, 2, 4, 8
+from typing import TYPE_CHECKING
+
+from mlops_nb.source.reader import NameReader
+from mlops_nb.source.scopes import BOUND, CALLED, MUTATED, READ
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
 
 
 class Statement:
@@ -16,8 +27,6 @@ class Statement:
         As in `CellNames`, but for this statement alone.
     """
 
-    # Names are kept as they were met, with what was done to them: most statements of a cell are
-    # never asked for, and four tuples each would cost a quarter of the reading.
     __slots__ = ("_depth", "_marks", "_scope", "first_line", "last_line")
 
     def __init__(self, first_line: int, last_line: int, scope: object, depth: int) -> None:
@@ -67,3 +76,36 @@ class Statement:
         marks = self._marks
         for name, what in inner._marks.items():
             marks[name] = marks.get(name, 0) | (what & taken)
+
+
+class StatementReader(NameReader):
+    """Reads one tree, statement by statement.
+
+    Attributes
+    ----------
+    statements
+        All of them, nested ones too, in the order in which they end.
+    """
+
+    def __init__(self, parse: Callable[[str], ast.Module | None]) -> None:
+        super().__init__(parse)
+        self.statements: list[Statement] = []
+        self._open: list[Statement] = [Statement(0, 0, None, -1)]
+
+    def note(self, name: str, what: int) -> None:
+        """Something is done to a name in the innermost statement."""
+        self._open[-1].mark(name, what)
+
+    def _statement(self, node: ast.stmt) -> None:
+        outer = self._open[-1]
+        statement = Statement(
+            node.lineno + self.line_offset,
+            (node.end_lineno or node.lineno) + self.line_offset,
+            self.scopes[-1] if self.scopes else None,
+            self.functions,
+        )
+        self._open.append(statement)
+        super()._statement(node)
+        self._open.pop()
+        outer.take(statement)
+        self.statements.append(statement)
