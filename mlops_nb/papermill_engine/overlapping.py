@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.papermill_engine.engine import BatchClient
 
 ALIVE_EVERY_S = 1.0
+LAST_OUTPUTS_S = 0.5
 
 _HOOKS = ("on_cell_start", "on_cell_execute", "on_cell_complete", "on_cell_executed")
 _HANDLED_ELSEWHERE = (
@@ -85,6 +86,7 @@ class OverlappingRun:
             sent = await self._send(cell, index)
             await self._check(cell, await self._reply(sent))
         except BaseException:
+            await self._complete_earlier()
             self._partial.cell_exception(cell, cell_index=index)
             self._partial.cell_complete(cell, index)
             raise
@@ -176,6 +178,18 @@ class OverlappingRun:
                 raise CellTimeoutError.error_from_timeout_and_cell(
                     "Timeout waiting for IOPub output", self._client.iopub_timeout, sent.cell
                 )
+
+    async def _complete_earlier(self) -> None:
+        """Settle the cell whose reply was well, if a kernel dies on the next one.
+
+        Its last outputs may be on their way still, or gone with the kernel's sockets.
+        """
+        ended = [sent for sent in self._sent.values() if sent.is_well]
+        if ended:
+            await asyncio.wait([sent.idle for sent in ended], timeout=LAST_OUTPUTS_S)
+        for sent in ended:
+            if not sent.idle.done():
+                self._partial.cell_complete(sent.cell, sent.index)
 
     def _raise_if_deaf(self) -> None:
         """Raise what ended the listening, if anything did."""
