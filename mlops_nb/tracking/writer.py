@@ -6,10 +6,12 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Protocol
 
+from mlops_nb.fingerprint.record import fingerprint_document
 from mlops_nb.model import (
     ArtifactLogged,
     DataUse,
     DataUsed,
+    FingerprintSeen,
     ModelFitted,
     ParamLogged,
     RunExecuted,
@@ -66,6 +68,7 @@ class Writer:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.changed: dict[str, LiveRun] = {}
+        self._kept: set[tuple[str, str]] = set()
 
     @property
     def execution(self) -> str | None:
@@ -144,7 +147,15 @@ class Writer:
         run.data[role, name] = use
         facts = {field.name: getattr(use, field.name) for field in fields(use)}
         self.sink.append(DataUsed(run=run.id, at_ns=time.time_ns(), **facts))
+        self._keep(fingerprint)
         self.touch(run)
+
+    def _keep(self, fingerprint: Fingerprint) -> None:
+        """Write columns, chunks and statistics once for each content."""
+        key = (fingerprint.digest, fingerprint.schema_digest)
+        if fingerprint.digest and key not in self._kept:
+            self._kept.add(key)
+            self.sink.append(FingerprintSeen(*key, fingerprint_document(fingerprint)))
 
     def put_model(self, run: LiveRun, name: str, model: object) -> None:
         """Write that a run holds a model, by the user's word."""
