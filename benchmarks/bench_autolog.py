@@ -58,6 +58,7 @@ def measure() -> list[Measurement]:
 
 
 def time_calls(calls: dict[str, Callable[[], object]], seconds: dict[str, list[float]]) -> None:
+    """Time each call once more, and note it under its name."""
     for name, call in calls.items():
         start = time.process_time()
         for _ in range(CALLS):
@@ -66,6 +67,7 @@ def time_calls(calls: dict[str, Callable[[], object]], seconds: dict[str, list[f
 
 
 def compare(name: str, plain: list[float], told: list[float]) -> Measurement:
+    """Compare a call with and without tracking."""
     # Noise only ever adds, so the fastest round is nearest to the truth.
     before, after = min(plain), min(told)
     return Measurement(
@@ -77,6 +79,7 @@ def compare(name: str, plain: list[float], told: list[float]) -> Measurement:
 
 
 def cost(seconds: list[float]) -> Measurement:
+    """Say what patching costs once."""
     return Measurement(
         "patching what is imported of scikit-learn (CPU)",
         statistics.median(seconds) * 1e3,

@@ -90,6 +90,7 @@ def cell_ms(shell, source: str) -> float:
 
 
 def new_shell(names: int):
+    """Make a shell with as many names as asked for."""
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 

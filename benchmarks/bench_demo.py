@@ -67,6 +67,7 @@ def without_tracking(notebook):
 
 
 def wall_s(notebook) -> float:
+    """Seconds from the first cell to the last, in a kernel of its own."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MLOPS_NB_STORE"] = f"{folder}/.mlops"
         client = NotebookClient(

@@ -43,6 +43,7 @@ def measure() -> list[Measurement]:
 
 
 def cpu_s(code: str) -> float:
+    """CPU seconds of a new interpreter that runs a statement."""
     answer = subprocess.run(
         [sys.executable, "-c", TIMED.format(code=code)], check=True, capture_output=True, text=True
     )

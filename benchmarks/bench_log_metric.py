@@ -54,6 +54,7 @@ def seconds_per_call() -> tuple[float, float]:
 
 
 def per_call(log_metric, calls: int) -> float:
+    """Seconds of one call in a loop of many."""
     start = time.perf_counter()
     for step in range(calls):
         log_metric("loss", 0.5, step=step)

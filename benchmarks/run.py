@@ -41,10 +41,12 @@ def main(wanted: list[str]) -> int:
 
 
 def benchmark_names() -> list[str]:
+    """List the benchmarks of this folder."""
     return sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
 
 
 def measured(names: Iterable[str], *, on_start) -> Iterator[tuple[str, Measurement]]:
+    """Run benchmarks one after the other."""
     for name in names:
         on_start(name)
         for measurement in importlib.import_module(f"bench_{name}").measure():
@@ -52,6 +54,7 @@ def measured(names: Iterable[str], *, on_start) -> Iterator[tuple[str, Measureme
 
 
 def as_table(rows: Iterable[tuple[str, Measurement]]) -> Table:
+    """Show each value beside its bar."""
     table = Table("benchmark", "what", box=None, pad_edge=False)
     for heading in ("value", "bar"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -72,6 +75,7 @@ def as_table(rows: Iterable[tuple[str, Measurement]]) -> Table:
 
 
 def number(value: float) -> str:
+    """Write a number with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

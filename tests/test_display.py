@@ -644,7 +644,8 @@ def test_text_of_users_never_becomes_markup_in_rendered_markdown(text):
 @hostile
 def test_documents_of_hostile_text_are_strict_json(text):
     for view in hostile_views(text):
-        json.dumps(view.document(), allow_nan=False).encode("utf-8")
+        written = json.dumps(view.document(), allow_nan=False).encode("utf-8")
+        assert json.loads(written) == view.document()
 
 
 def test_long_names_do_not_fill_the_document():
