@@ -13,6 +13,7 @@ ARGS ?=
 
 VENV := .venv
 VENV_IPYTHON8 := .venv-ipython8
+VENV_OLDER := .venv-older
 VENV_BENCH := .venv-bench
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
@@ -56,12 +57,27 @@ $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml $(UV)
 $(VENV)/test.stamp: requirements/test.txt pyproject.toml $(UV)
 	$(call install,$(VENV),test)
 
+# Not by uv, which knows no wheel for the processor alone; and not locked by `make lock` for the
+# same reason. Where it cannot be installed, the tests of torch are skipped and say so.
+$(VENV)/torch.stamp: requirements/torch.txt | $(VENV)/test.stamp
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r $< >/dev/null 2>&1; then touch $@; \
+	else echo "torch could not be installed: its tests are skipped." >&2; fi
+
 $(VENV_IPYTHON8)/ipython8.stamp: requirements/ipython8.txt pyproject.toml $(UV)
 	@test -x $(VENV_IPYTHON8)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_IPYTHON8)
 	$(call install,$(VENV_IPYTHON8),ipython8)
 
 .PHONY: $(VENV_IPYTHON8)
 $(VENV_IPYTHON8): $(VENV_IPYTHON8)/ipython8.stamp
+
+# The older set of libraries, in which every fingerprint has to come out the same.
+$(VENV_OLDER)/older.stamp: requirements/older.txt pyproject.toml $(UV)
+	@test -x $(VENV_OLDER)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_OLDER)
+	$(call install,$(VENV_OLDER),older)
+
+.PHONY: $(VENV_OLDER)
+$(VENV_OLDER): $(VENV_OLDER)/older.stamp
 
 $(VENV_BENCH)/bench.stamp: requirements/bench.txt pyproject.toml $(UV)
 	@test -x $(VENV_BENCH)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_BENCH)
@@ -102,7 +118,7 @@ lab: $(VENV)/test.stamp ## Open JupyterLab on the examples, the extension loaded
 		$(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks $(ARGS)
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV_IPYTHON8)/ipython8.stamp chromium ## Run the whole test suite
+test: $(VENV)/test.stamp $(VENV)/torch.stamp $(VENV_IPYTHON8)/ipython8.stamp $(VENV_OLDER)/older.stamp chromium ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
@@ -133,6 +149,7 @@ lock: $(UV) ## Make the locks in requirements/ again
 	$(COMPILE) pyproject.toml --extra examples --group dev -o requirements/test.txt
 	$(COMPILE) pyproject.toml requirements/demo.in -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/ipython8.in -o requirements/ipython8.txt
+	$(COMPILE) pyproject.toml requirements/older.in -o requirements/older.txt
 	$(COMPILE) pyproject.toml requirements/bench.in -o requirements/bench.txt
 
 .PHONY: pictures
@@ -141,6 +158,6 @@ pictures: $(VENV)/test.stamp chromium demo ## Make the README's pictures again, 
 
 .PHONY: clean
 clean: ## Remove environments, caches and outputs, but no recorded run (.mlops stays)
-	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_BENCH) build dist output \
+	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_OLDER) $(VENV_BENCH) build dist output \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find mlops_nb tests benchmarks notebooks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

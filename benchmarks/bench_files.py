@@ -66,7 +66,7 @@ def open_costs():
         for path in paths:
             Path(path).write_bytes(b"x" * 1_000)
         for name, chosen, bar in (
-            ("one file again and again", paths[:1] * FILES, 1.25),
+            ("one file again and again", paths[:1] * FILES, 1.5),
             ("2,000 files", paths, 1.6),
         ):
             plain, watched = [], []

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlops_nb.api import (
         compare,
+        diff,
+        lineage,
         log,
         log_artifact,
         log_figure,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
         log_param,
         log_params,
         log_table,
+        replay,
+        restore,
         run,
         runs,
         set_tag,
@@ -27,12 +31,16 @@ if TYPE_CHECKING:
         track,
     )
     from mlops_nb.fingerprint import fingerprint
+    from mlops_nb.fingerprint.difference import diff_data
 
 __version__ = "0.1.0"
 
 __all__ = [
     "compare",
+    "diff",
+    "diff_data",
     "fingerprint",
+    "lineage",
     "log",
     "log_artifact",
     "log_figure",
@@ -41,6 +49,8 @@ __all__ = [
     "log_param",
     "log_params",
     "log_table",
+    "replay",
+    "restore",
     "run",
     "runs",
     "set_tag",
@@ -55,6 +65,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(msg)
     if name == "fingerprint":
         from mlops_nb.fingerprint import fingerprint as found
+    elif name == "diff_data":
+        from mlops_nb.fingerprint.difference import diff_data as found
     else:
         from mlops_nb import api
 

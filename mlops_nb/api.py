@@ -12,7 +12,13 @@ from mlops_nb import session as sessions
 from mlops_nb.config import load_settings
 
 if TYPE_CHECKING:
-    from mlops_nb.display import ComparisonView, RunsView, RunView
+    from nbformat import NotebookNode
+
+    from mlops_nb.display import ComparisonView, RunsView, RunView, View
+    from mlops_nb.display.difference import DifferenceView
+    from mlops_nb.display.lineage import LineageView
+    from mlops_nb.display.replay import ReplayView, RestoredView
+    from mlops_nb.replay import Watcher
     from mlops_nb.session import Session
     from mlops_nb.store import Store
     from mlops_nb.tracking import LiveRun
@@ -387,3 +393,228 @@ def compare(
             all_params=all_params,
             limit=limit,
         )
+
+
+# --- why, and where from ------------------------------------------------------------------------
+
+
+def diff(a: str, b: str = "@-1") -> DifferenceView:
+    """Say why one run is different from another, the most likely cause first.
+
+    Parameters
+    ----------
+    a, b
+        As in `show`; differences are said of `b`.
+
+    Raises
+    ------
+    RunNotFound, AmbiguousReference
+        No run, or more than one, matches.
+
+    Examples
+    --------
+    >>> import mlops_nb as mn
+    >>> mn.diff("@-2", "@-1")  # doctest: +SKIP
+    """
+    from mlops_nb.display.identity import view_difference
+
+    with open_store() as store:
+        return view_difference(store, a, b)
+
+
+def lineage(what: str, *, downstream: bool = False) -> LineageView:
+    """Draw where something came from, or what came of it.
+
+    Parameters
+    ----------
+    what
+        A run, a file's path, a model's name, a metric, or a variable of the notebook; where one
+        name is several of these, ``"model:NAME"`` says which.
+    downstream
+        Look at what came of it.
+
+    Raises
+    ------
+    BadValue
+        Nothing has this name.
+
+    Examples
+    --------
+    >>> import mlops_nb as mn
+    >>> mn.lineage("auc")  # doctest: +SKIP
+    """
+    from mlops_nb.display.identity import view_lineage
+
+    session = sessions.active()
+    with open_store() as store:
+        return view_lineage(
+            store,
+            what,
+            session=None if session is None else session.id,
+            is_downstream=downstream,
+        )
+
+
+def environment(action: str = "show", *names: str) -> View:
+    """Show what this process runs on, what differs from a run's, or write a lock of it.
+
+    Parameters
+    ----------
+    action
+        ``"show"``, ``"diff"`` or ``"lock"``.
+    *names
+        For ``"diff"`` a run, compared with this process, or two runs; for ``"lock"`` the file.
+
+    Raises
+    ------
+    RunNotFound, AmbiguousReference
+        No run, or more than one, matches.
+    LockFailed
+        No lock could be written.
+
+    Examples
+    --------
+    >>> from mlops_nb.api import environment
+    >>> environment().document()["python"]["implementation"]
+    'cpython'
+    """
+    from mlops_nb.environment import git_state, read_environment
+
+    if action == "lock":
+        from mlops_nb.display.asking import lock_environment
+
+        return lock_environment(names[0] if names else None)
+    if action == "diff":
+        from mlops_nb.display.identity import view_environment_difference
+
+        first, second = (*names, None, None)[:2]
+        with open_store() as store:
+            return view_environment_difference(
+                store, first or "@-1", second, now=read_environment()
+            )
+    from mlops_nb.display.environment import EnvironmentView
+
+    return EnvironmentView(read_environment(), git_state(Path.cwd()))
+
+
+# --- again ------------------------------------------------------------------------------------
+
+
+def restore(
+    reference: str = "@-1",
+    path: str | Path | None = None,
+    *,
+    outputs: bool = False,
+    force: bool = False,
+) -> NotebookNode:
+    """Get the recorded cells of a run back as a notebook, in the order in which they ran.
+
+    Parameters
+    ----------
+    reference
+        As in `show`.
+    path
+        Where to write it; only given back if left out.
+    outputs
+        Whether the cells carry what they showed.
+    force
+        Whether a file that is there is overwritten.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        Secrets in it stay ``⟨secret:NAME⟩``.
+
+    Raises
+    ------
+    RunNotFound, AmbiguousReference
+        No run, or more than one, matches.
+    BadNotebook
+        No cell of the run is recorded, or there is a file already.
+
+    Examples
+    --------
+    >>> import mlops_nb as mn
+    >>> mn.restore("@best:auc", "best.ipynb")  # doctest: +SKIP
+    """
+    from mlops_nb.replay import choose, write_restored
+    from mlops_nb.replay import restore as restored
+
+    with open_store() as store:
+        notebook = restored(store, choose(store, reference), outputs=outputs)
+    if path is not None:
+        write_restored(notebook, Path(path), force=force)
+    return notebook
+
+
+def restore_to(
+    reference: str, path: str | Path | None, *, outputs: bool, force: bool
+) -> RestoredView:
+    """Write the cells of a run as `restore` does, and say where; the magic's half of it."""
+    from mlops_nb.display.replay import RestoredView
+    from mlops_nb.replay import choose, default_name, write_restored
+    from mlops_nb.replay import restore as restored
+
+    with open_store() as store:
+        run = choose(store, reference)
+        notebook = restored(store, run, outputs=outputs)
+    written = write_restored(notebook, Path(path or default_name(run)), force=force)
+    return RestoredView(run, written, len(notebook.metadata.mlops_nb.executions))
+
+
+def replay(
+    reference: str = "@-1",
+    *,
+    trust: bool = False,
+    output: str | Path | None = None,
+    folder: str | Path | None = None,
+    watcher: Watcher | None = None,
+) -> ReplayView:
+    """Run a run's cells again in a fresh kernel, and compare all data and metrics.
+
+    Parameters
+    ----------
+    reference
+        As in `show`.
+    trust
+        Whether cells that you may not have recorded are run.
+    output
+        The executed notebook; in the store if left out.
+    folder
+        Where the cells run; the notebook's folder if left out.
+    watcher
+        Is told of the progress, and asked where `trust` is not given.
+
+    Returns
+    -------
+    ReplayView
+        Its `outcome` is one of ``verified``, ``verified-close``, ``differs``, ``needs-secret``,
+        ``not-replayable``; its `replay` has all that was compared.
+
+    Raises
+    ------
+    RunNotFound, AmbiguousReference
+        No run, or more than one, matches.
+    NotTrusted
+        Someone else recorded it, and `trust` is not given.
+
+    Examples
+    --------
+    >>> import mlops_nb as mn
+    >>> mn.replay("@best:auc").outcome  # doctest: +SKIP
+    'verified'
+    """
+    from mlops_nb.display.replay import ReplayView
+    from mlops_nb.replay import choose
+    from mlops_nb.replay import replay as replayed
+
+    with open_store() as store:
+        found = replayed(
+            store,
+            choose(store, reference),
+            trust=trust,
+            output=None if output is None else Path(output),
+            folder=None if folder is None else Path(folder),
+            watcher=watcher,
+        )
+    return ReplayView(found)

@@ -15,10 +15,13 @@ from mlops_nb.errors import BadExpression, MlopsNbError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from mlops_nb.display import ComparisonView, RunsView, RunView
+    from mlops_nb.display import ComparisonView, RunsView, RunView, View
+    from mlops_nb.display.difference import DifferenceView
     from mlops_nb.display.doctor import DiagnosisView
+    from mlops_nb.display.lineage import LineageView
+    from mlops_nb.display.replay import ReplayView, RestoredView
     from mlops_nb.session import Session
 
 _CELL_MAGIC = re.compile(r"%%mlops_track(?![\w])(?P<line>[^\n]*)\n(?P<body>.*)", re.DOTALL)
@@ -216,11 +219,139 @@ class MlopsMagics(Magics):
         sections = tuple(name for name in wanted if getattr(given, name))
         return api.show(given.run, sections=sections)
 
+    @magic_arguments()
+    @argument("run", nargs="?", default="@-1", help="id, beginning of one, name, @-1, …")
+    @argument(
+        "--output", "-o", metavar="PATH", help="the notebook; restored-RUN.ipynb if left out"
+    )
+    @argument("--outputs", action="store_true", help="also what the cells showed")
+    @argument("--force", action="store_true", help="overwrite a file that is there")
+    @line_magic
+    @one_line_errors
+    def mlops_restore(self, line: str) -> RestoredView:
+        """Write the recorded cells of a run as a notebook, in the order in which they ran."""
+        given = parse_argstring(self.mlops_restore, line)
+        return api.restore_to(
+            given.run, _unquoted(given.output), outputs=given.outputs, force=given.force
+        )
+
+    @magic_arguments()
+    @argument("run", nargs="?", default="@-1", help="id, beginning of one, name, @-1, …")
+    @argument("--trust", action="store_true", help="run cells that you may not have recorded")
+    @argument("--output", "-o", metavar="PATH", help="the executed notebook")
+    @line_magic
+    @one_line_errors
+    def mlops_replay(self, line: str) -> ReplayView:
+        """Run a run's cells again in a fresh kernel, and compare all data and metrics."""
+        from mlops_nb.replay import Watcher
+
+        given = parse_argstring(self.mlops_replay, line)
+        watcher = Watcher(on_progress=_shown_progress(given.run), ask=_ask_user)
+        return api.replay(
+            given.run, trust=given.trust, output=_unquoted(given.output), watcher=watcher
+        )
+
+    @magic_arguments()
+    @argument("a", metavar="A", help="run: id, beginning of one, name, @-1, @best:METRIC, …")
+    @argument("b", metavar="B", nargs="?", default="@-1", help="the other one, or the newest")
+    @line_magic
+    @one_line_errors
+    def mlops_diff(self, line: str) -> DifferenceView:
+        """Say why run B is different from run A, the most likely cause first."""
+        given = parse_argstring(self.mlops_diff, line)
+        return api.diff(given.a, given.b)
+
+    @magic_arguments()
+    @argument("action", choices=("fingerprint", "profile", "diff"), help="what to say of it")
+    @argument(
+        "names", nargs="+", metavar="NAME", help="variable, .csv or .parquet file, or RUN:NAME"
+    )
+    @line_magic
+    @one_line_errors
+    def mlops_data(self, line: str) -> View:
+        """Say what data is: its identity, its statistics, or what differs from other data."""
+        from mlops_nb.display.asking import view_data
+
+        given = parse_argstring(self.mlops_data, line)
+        names = tuple(name.strip("\"'") for name in given.names)
+        return view_data(
+            given.action, names, namespace=self.shell.user_ns, open_store=api.open_store
+        )
+
+    @magic_arguments()
+    @argument("action", nargs="?", choices=("show", "diff", "lock"), default="show")
+    @argument("names", nargs="*", metavar="NAME", help="diff: RUN [RUN]; lock: PATH")
+    @line_magic
+    @one_line_errors
+    def mlops_env(self, line: str) -> View:
+        """Show what this session runs on, what differs from a run's, or write a lock of it."""
+        given = parse_argstring(self.mlops_env, line)
+        return api.environment(given.action, *given.names)
+
+    @magic_arguments()
+    @argument("what", help="a run, a file, a model's name, a metric, or a variable")
+    @argument("--downstream", "-d", action="store_true", help="what came of it")
+    @argument("--json", action="store_true", help="the whole graph, as text")
+    @line_magic
+    @one_line_errors
+    def mlops_lineage(self, line: str) -> LineageView | None:
+        """Draw where something came from, or what came of it, with the cells on the way."""
+        given = parse_argstring(self.mlops_lineage, line)
+        view = api.lineage(given.what.strip("\"'"), downstream=given.downstream)
+        if not given.json:
+            return view
+        import sys
+
+        from mlops_nb.documents import to_json
+
+        sys.stdout.write(to_json(view.document()) + "\n")
+        return None
+
     @line_magic
     @one_line_errors
     def mlops_doctor(self, line: str) -> DiagnosisView:  # noqa: ARG002  # the signature of a magic
         """Say what is captured, by whom, and how store and spool are."""
         return self._status()
+
+
+def _unquoted(path: str | None) -> str | None:
+    return None if path is None else path.strip("\"'")
+
+
+def _shown_progress(run: str) -> Callable[[int, int, str], None]:
+    """Show one line that moves with the cells of a replay; it is no part of the record."""
+    import uuid
+
+    from IPython.display import publish_display_data
+
+    from mlops_nb.capture.outputs import OWN_METADATA
+    from mlops_nb.display.replay import ReplayProgress
+
+    transient = {"display_id": f"mlops-nb-replay-{uuid.uuid4().hex}"}
+    ended = {"cells": 0, "shown": False}
+
+    def on_progress(_index: int, total: int, what: str) -> None:
+        ended["cells"] += what != "started"
+        bundle = ReplayProgress(run, ended["cells"], total)._repr_mimebundle_()
+        publish_display_data(bundle, OWN_METADATA, transient=transient, update=ended["shown"])
+        ended["shown"] = True
+
+    return on_progress
+
+
+def _ask_user(sources: Sequence[str], why: str) -> bool:
+    """Show what would run, and ask; where nobody can answer, that is a no."""
+    import sys
+
+    from mlops_nb.display.formats import clean
+
+    for place, source in enumerate(sources, start=1):
+        sys.stdout.write(f"--- cell {place} of {len(sources)}\n{clean(source)}\n")
+    try:
+        answer = input(f"You may not have recorded this: {why}. Run it? [y/N] ")
+    except (EOFError, NotImplementedError):
+        return False
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def _configure(session: Session, given: argparse.Namespace) -> None:

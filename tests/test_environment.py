@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from mlops_nb import environment
 from mlops_nb.environment import (
     compare_environments,
+    distributions,
     git_state,
+    machine,
     normal_name,
     read_environment,
+    reading,
     without_credentials,
 )
 
@@ -88,7 +90,7 @@ def test_names_of_metadata_folders_are_read(site, name, expected):
 
 
 def test_a_folder_full_of_data_is_not_read_to_its_end(site, monkeypatch):
-    for number in range(environment._ENTRIES_CAP + 500):
+    for number in range(distributions._ENTRIES_CAP + 500):
         (site / f"row-{number}").touch()
     seen = []
     real = os.scandir
@@ -111,8 +113,8 @@ def test_a_folder_full_of_data_is_not_read_to_its_end(site, monkeypatch):
             return next(self.entries)
 
     monkeypatch.setattr(os, "scandir", Counted)
-    assert environment._scan(str(site)) == {}
-    assert len(seen) == environment._ENTRIES_CAP
+    assert distributions.scan(str(site)) == {}
+    assert len(seen) == distributions._ENTRIES_CAP
 
 
 def test_a_path_entry_that_is_no_folder_is_passed_over(tmp_path, monkeypatch):
@@ -175,10 +177,10 @@ def test_python_os_and_hardware_are_there():
 
 def test_another_machine_with_the_same_installation_shares_the_software_only(monkeypatch):
     before = read_environment()
-    monkeypatch.setattr(environment, "_last", None)
+    monkeypatch.setattr(reading, "_last", None)
     monkeypatch.setattr(os, "cpu_count", lambda: 1024)
     after = read_environment()
-    monkeypatch.setattr(environment, "_last", None)
+    monkeypatch.setattr(reading, "_last", None)
     found = compare_environments(before, after)
     assert before.digest != after.digest
     assert before.content["software"] == after.content["software"]
@@ -187,10 +189,10 @@ def test_another_machine_with_the_same_installation_shares_the_software_only(mon
 
 
 def test_a_machine_without_proc_is_described_as_far_as_it_goes(monkeypatch):
-    monkeypatch.setattr(environment, "_head", lambda *_: "")
-    hardware = environment._hardware()
+    monkeypatch.setattr(machine, "head", lambda *_: "")
+    hardware = machine.hardware()
     assert (hardware["cpu"], hardware["gpus"]) == ("", [])
-    assert environment._operating_system()["distribution"] == ""
+    assert machine.operating_system()["distribution"] == ""
 
 
 def test_an_environment_is_the_same_as_itself():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from mlops_nb.lineage import NotebookOrder, slice_of, verdict_of
-from mlops_nb.model import Execution
+from mlops_nb.model import DataUse, Execution, FileUse, Output
 from mlops_nb.source import analyse, code_digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -68,8 +69,6 @@ def test_a_slice_holds_the_executions_that_the_last_one_depends_on(sources, need
 
 def test_a_cell_that_failed_half_way_does_not_hide_the_one_before():
     first, second, third = executed("x = 1", "x = 2; 1 / 0", "print(x)")
-    from dataclasses import replace
-
     found = slice_of([first, replace(second, status="error"), third], {"3"})
     assert found == ("1", "2")
 
@@ -116,3 +115,191 @@ def test_a_file_saved_before_the_cell_ran_does_not_testify_against_it():
 
 def test_without_a_notebook_the_order_is_unknown():
     assert verdict_of(executed("x = 1"), None)["label"] == "order-unknown"
+
+
+# --- IPython's memory of results ----------------------------------------------------------------
+
+
+def shown(*sources, results=(), count=True):
+    """Executions as capture records them: any read of a remembered result is one of ``_``."""
+    memory = {"_", "__", "___", "Out", "_oh"}
+    found = []
+    for execution in executed(*sources):
+        is_reader = any(n in memory or n.strip("_").isdigit() for n in execution.reads)
+        outputs = (Output(execution.id, 0, "result", "", "text/plain", 1, "sha256:1"),)
+        found.append(
+            replace(
+                execution,
+                reads=tuple({*execution.reads} - memory) + (("_",) if is_reader else ()),
+                outputs=outputs if execution.order in results else (),
+                execution_count=execution.order if count else None,
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sources", "results", "needed"),
+    [
+        pytest.param(["f()", "g()", "y = _"], [1, 2], ["2"], id="the last one"),
+        pytest.param(["f()", "g()", "y = __"], [1, 2], ["1", "2"], id="the one before"),
+        pytest.param(["f()", "g()", "y = _1"], [1, 2], ["1"], id="by number"),
+        pytest.param(["f()", "g()", "y = Out[1]"], [1, 2], ["1"], id="by index"),
+        pytest.param(["f()", "g()", "y = Out[n]"], [1, 2], ["1", "2"], id="any of them"),
+        pytest.param(["f()", "x = 1", "y = _"], [1], ["1"], id="past one without a result"),
+        pytest.param(["q = 1", "f(q)", "y = _"], [2], ["1", "2"], id="and what that needs"),
+        pytest.param(["f()", "g();", "y = _"], [1], ["1"], id="past one that is silenced"),
+        pytest.param(["f()", "for _ in r: pass", "y = _"], [1], ["2"], id="a name of the user"),
+        pytest.param(["f()", "z = _", "g()", "y = z"], [1, 3], ["1", "2"], id="transitive"),
+    ],
+)
+def test_a_cell_that_reads_a_result_needs_the_cell_that_gave_it(sources, results, needed):
+    executions = shown(*sources, results=results)
+    assert slice_of(executions, {executions[-1].id}) == tuple(needed)
+
+
+def test_where_no_outputs_are_at_hand_every_cell_that_may_have_shown_something_is_needed():
+    executions = shown("f()", "x = 1", "[1, 2]", "g()", "y = _")
+    assert slice_of(executions, {"5"}) == ("3", "4")
+
+
+def test_a_flag_says_that_a_cell_gave_a_result():
+    executions = shown("f()", "g()", "h()", "y = _")
+    executions[1] = replace(executions[1], flags=("result",))
+    assert slice_of(executions, {"4"}) == ("2", "3")
+
+
+def test_a_result_by_number_is_needed_of_any_cell_where_numbers_are_not_known():
+    executions = shown("f()", "x = 1", "y = _1", count=False)
+    assert slice_of(executions, {"3"}) == ("1",)
+
+
+def test_a_run_does_not_need_the_cells_of_an_earlier_attempt():
+    sources = ["x = 1", "m = fit()", "score(m)", "m = fit()", "score(m)"]
+    executions = executed(*sources)
+    assert slice_of(executions, {"4", "5"}) == ()
+
+
+# --- what the verdict says of notebooks with hidden state ---------------------------------------
+
+
+def reasons(verdict):
+    return [(reason["kind"], reason["text"]) for reason in verdict["reasons"]]
+
+
+def test_a_deleted_cell_is_named_by_what_it_did():
+    executions = executed("limit = 3", "y = limit", cells=["gone", "c1"])
+    executions[0] = replace(executions[0], execution_count=7)
+    verdict = verdict_of(executions, order_of("y = limit"))
+    assert verdict["label"] == "stale-source"
+    assert reasons(verdict) == [
+        ("stale-source", "the cell that ran as [7] is no longer in the notebook: limit = 3")
+    ]
+
+
+def test_a_cell_that_ran_in_turns_is_said_once():
+    executions = executed("a", "b", "a", "b", "a", cells=["c1", "c2", "c1", "c2", "c1"])
+    verdict = verdict_of(executions, order_of("a", "b"))
+    assert reasons(verdict) == [
+        ("out-of-order", "cell 1 ran after cell 2, which stands below it"),
+        ("out-of-order", "cells 1, 2 ran more than once"),
+    ]
+
+
+def reading(*states):
+    """Cells that read a file each, with how the files stand now."""
+    files = {f"/data/{n}.csv": state for n, state in enumerate(states, 1)}
+    executions = [
+        replace(e, files=(FileUse(uri, "r", "adapter"),))
+        for e, uri in zip(
+            executed(
+                *(f"d{n} = 1" for n in range(len(states))), cells=["c1", "c2"][: len(states)]
+            ),
+            files,
+            strict=True,
+        )
+    ]
+    return executions, files
+
+
+@pytest.mark.parametrize(
+    ("state", "label", "text"),
+    [
+        pytest.param("same", "linear", None, id="same"),
+        pytest.param("unknown", "linear", None, id="not looked at"),
+        pytest.param(
+            "changed", "mutated-data", "1.csv has changed since cell 1 read it", id="new"
+        ),
+        pytest.param("gone", "mutated-data", "1.csv, which cell 1 read, is gone", id="gone"),
+    ],
+)
+def test_an_input_file_that_is_not_what_it_was_is_mutated_data(state, label, text):
+    executions, files = reading(state)
+    verdict = verdict_of(executions, order_of("d0 = 1"), files=files)
+    assert verdict["label"] == label
+    assert reasons(verdict) == ([] if text is None else [("mutated-data", text)])
+
+
+def test_a_file_that_the_run_made_itself_is_no_input():
+    executions, files = reading("changed", "changed")
+    executions[0] = replace(executions[0], files=(FileUse("/data/2.csv", "w", "adapter"),))
+    verdict = verdict_of(executions, order_of("d0 = 1", "d1 = 1"), files=files)
+    assert verdict["label"] == "linear"
+
+
+def test_an_input_that_the_run_itself_overwrote_is_mutated_data():
+    executions, _ = reading("same", "same")
+    executions[1] = replace(executions[1], files=(FileUse("/data/1.csv", "w", "adapter"),))
+    verdict = verdict_of(
+        executions, order_of("d0 = 1", "d1 = 1"), files={"/data/1.csv": "changed"}
+    )
+    assert reasons(verdict) == [
+        ("mutated-data", "the run itself wrote 1.csv after cell 1 had read it")
+    ]
+
+
+def test_imported_modules_that_are_not_committed_make_dirty_code():
+    git = {"commit": "a", "modules": [{"path": "features.py", "state": "modified"}]}
+    verdict = verdict_of(executed("x = 1", cells=["c1"]), order_of("x = 1"), git=git)
+    assert verdict["label"] == "dirty-code"
+    assert reasons(verdict) == [
+        ("dirty-code", "imported with changes that are not committed: features.py")
+    ]
+
+
+def test_an_environment_without_a_lock_is_a_reason_and_never_the_label():
+    content = {"lock": None, "details": {"editable": {"mylib": {"commit": None}}}}
+    verdict = verdict_of(executed("x = 1", cells=["c1"]), order_of("x = 1"), environment=content)
+    assert verdict["label"] == "linear"
+    assert [kind for kind, _ in reasons(verdict)] == ["unpinned-env", "unpinned-env"]
+
+
+def used(name, digest, execution):
+    return DataUse(name, "train", "DataFrame", digest, "exact", execution=execution)
+
+
+@pytest.mark.parametrize(
+    ("between", "label"),
+    [
+        pytest.param("other = 1", "mutated-data", id="no cell changed it"),
+        pytest.param("x = g()", "linear", id="bound in between"),
+        pytest.param("x['a'] = 1", "linear", id="changed in between"),
+        pytest.param("exec(text)", "linear", id="nobody knows"),
+    ],
+)
+def test_a_value_that_changed_outside_of_every_cell_is_mutated_data(between, label):
+    cells = ["c1", "c2", "c3", "c4"]
+    sources = ["x = f()", "fit(x)", between, "fit(x)"]
+    executions = [
+        replace(e, mutates=e.mutates if e.order == 3 else ())
+        for e in executed(*sources, cells=cells)
+    ]
+    data = (used("x", "nbfp1:1", "2"), used("x", "nbfp1:2", "4"))
+    assert verdict_of(executions, order_of(*sources), data=data)["label"] == label
+
+
+def test_a_name_inside_a_function_may_hold_another_value_at_each_call():
+    sources = ["def go(x): fit(x)", "go(1)", "go(2)"]
+    executions = executed(*sources, cells=["c1", "c2", "c3"])
+    data = (used("x", "nbfp1:1", "2"), used("x", "nbfp1:2", "3"))
+    assert verdict_of(executions, order_of(*sources), data=data)["label"] == "linear"

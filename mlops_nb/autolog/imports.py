@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -27,6 +28,7 @@ class ImportWatch:
     def __init__(self, names: Collection[str], on_import: Callable[[ModuleType], None]) -> None:
         self._names = frozenset(names)
         self._on_import = on_import
+        self._asking = threading.local()
 
     def start(self) -> None:
         """Watch imports from now on."""
@@ -44,10 +46,18 @@ class ImportWatch:
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Give the others' spec of a watched module; None for any other."""
-        if fullname not in self._names:
+        """Give the others' spec of a watched module; None for any other.
+
+        Another watch of the same module is one of the others: it asks us while we ask it.
+        """
+        if fullname not in self._names or getattr(self._asking, "name", None) == fullname:
             return None
-        spec = self._ask_others(fullname, path, target)
+        before = getattr(self._asking, "name", None)
+        self._asking.name = fullname
+        try:
+            spec = self._ask_others(fullname, path, target)
+        finally:
+            self._asking.name = before
         if spec is not None:
             self._watch_loader(spec)
         return spec
@@ -74,15 +84,36 @@ class ImportWatch:
         if loader is None or not hasattr(loader, "exec_module"):
             return
         own = getattr(loader, "__dict__", None)
-        if isinstance(loader, type) or own is None or "exec_module" in own:
+        if isinstance(loader, type) or own is None:
             return
+        watches: list[ImportWatch] | None = getattr(own.get("exec_module"), _WATCHES, None)
+        if watches is not None:
+            watches.append(self)
+        elif "exec_module" not in own:
+            own["exec_module"] = _executing(spec.name, loader, own)
+            getattr(own["exec_module"], _WATCHES).append(self)
 
-        def exec_module(module: ModuleType) -> None:
-            if module.__name__ == spec.name:
-                # First, so that the module's own code and a lazy loader see the bare loader.
-                own.pop("exec_module", None)
-            type(loader).exec_module(loader, module)
-            if module.__name__ == spec.name and self in sys.meta_path:
-                self._on_import(module)
+    def executed(self, module: ModuleType) -> None:
+        """A watched module has been executed."""
+        if self in sys.meta_path:
+            self._on_import(module)
 
-        own["exec_module"] = exec_module
+
+_WATCHES = "mlops_watches"
+
+
+def _executing(name: str, loader: object, own: dict[str, Any]) -> Callable[[ModuleType], None]:
+    """Make an ``exec_module`` that tells all watches of a module, once."""
+    watches: list[ImportWatch] = []
+
+    def exec_module(module: ModuleType) -> None:
+        if module.__name__ == name:
+            # First, so that the module's own code and a lazy loader see the bare loader.
+            own.pop("exec_module", None)
+        type(loader).exec_module(loader, module)  # type: ignore[attr-defined]  # a loader has it
+        if module.__name__ == name:
+            for watch in watches:
+                watch.executed(module)
+
+    setattr(exec_module, _WATCHES, watches)
+    return exec_module

@@ -16,7 +16,9 @@ import click
 from mlops_nb import __version__
 from mlops_nb.cli.completion import completion
 from mlops_nb.cli.frame import debug_option, is_debug
+from mlops_nb.cli.identity import data, diff, env, lineage
 from mlops_nb.cli.looking import compare, doctor, runs, show
+from mlops_nb.cli.replaying import replay, restore
 from mlops_nb.cli.running import run
 from mlops_nb.errors import MlopsNbError
 
@@ -39,7 +41,20 @@ def cli() -> None:
     """Look at what your notebooks did, and run them."""
 
 
-for command in (runs, compare, show, run, doctor, completion):
+for command in (
+    runs,
+    compare,
+    diff,
+    show,
+    run,
+    replay,
+    restore,
+    doctor,
+    data,
+    env,
+    lineage,
+    completion,
+):
     cli.add_command(command)
 
 

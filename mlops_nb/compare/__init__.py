@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlops_nb.compare.columns import headline_metric
+    from mlops_nb.compare.difference import RunDifference, diff_runs
     from mlops_nb.compare.marks import Mark, code_mark, data_mark, environment_mark
     from mlops_nb.compare.records import Comparison, MetricCell, Row
     from mlops_nb.compare.table import compare_runs
@@ -21,9 +22,11 @@ _MODULES = {
     "Mark": "mlops_nb.compare.marks",
     "MetricCell": "mlops_nb.compare.records",
     "Row": "mlops_nb.compare.records",
+    "RunDifference": "mlops_nb.compare.difference",
     "code_mark": "mlops_nb.compare.marks",
     "compare_runs": "mlops_nb.compare.table",
     "data_mark": "mlops_nb.compare.marks",
+    "diff_runs": "mlops_nb.compare.difference",
     "environment_mark": "mlops_nb.compare.marks",
     "headline_metric": "mlops_nb.compare.columns",
     "is_lower_better": "mlops_nb.expressions",
@@ -34,9 +37,11 @@ __all__ = [
     "Mark",
     "MetricCell",
     "Row",
+    "RunDifference",
     "code_mark",
     "compare_runs",
     "data_mark",
+    "diff_runs",
     "environment_mark",
     "headline_metric",
     "is_lower_better",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ _LISTED = 10
 _NAMED = 2  # that many columns, values or packages are named; more are counted
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mark:
     """What can be said about one aspect of a run against the baseline.
 
@@ -57,15 +58,15 @@ def data_mark(base: Run, run: Run) -> Mark:
     """
     if not base.data or not run.data:
         return unknown("no data was recorded on one side")
-    pairs, gone, new = _paired(base.data, run.data)
+    pairs, gone, new = paired(base.data, run.data)
     if pairs and not (gone and new) and not any(use.role == "train" for use in (*gone, *new)):
         gone, new = [], []
-    differing = [pair for pair in pairs if _is_same(*pair) is False]
-    unclear = [pair for pair in pairs if _is_same(*pair) is None]
+    differing = [pair for pair in pairs if is_same(*pair) is False]
+    unclear = [pair for pair in pairs if is_same(*pair) is None]
     if differing or gone or new:
         return _data_change(differing, gone, new)
     if unclear:
-        return unknown(*(f"{use.name}: {_why_unclear(was, use)}" for was, use in unclear))
+        return unknown(*(f"{use.name}: {why_unclear(was, use)}" for was, use in unclear))
     return SAME
 
 
@@ -127,7 +128,7 @@ def combined(marks: Iterable[Mark]) -> Mark:
     return Mark(kind, "varies", tuple(mark.text for mark in distinct))
 
 
-def _paired(
+def paired(
     was: Iterable[DataUse], now: Iterable[DataUse]
 ) -> tuple[list[tuple[DataUse, DataUse]], list[DataUse], list[DataUse]]:
     """Pair what two runs used; what is left over on each side comes with it."""
@@ -159,7 +160,7 @@ def _pair_by(
             pairs.append((use, new.pop((match.role, match.name))))
 
 
-def _is_same(was: DataUse, now: DataUse) -> bool | None:
+def is_same(was: DataUse, now: DataUse) -> bool | None:
     """Tell whether two values are the same; None where it is not known."""
     if was.assurance in _EXACT and now.assurance in _EXACT and was.digest and now.digest:
         return was.digest == now.digest
@@ -168,7 +169,8 @@ def _is_same(was: DataUse, now: DataUse) -> bool | None:
     return None
 
 
-def _why_unclear(was: DataUse, now: DataUse) -> str:
+def why_unclear(was: DataUse, now: DataUse) -> str:
+    """Say why it is not known whether two values are the same."""
     if was.digest and was.digest == now.digest:
         return f"not shown different, but its fingerprint is only {now.assurance}"
     return f"fingerprints are {was.assurance} and {now.assurance}, so they cannot be compared"

@@ -7,9 +7,12 @@ safe for its own target.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mlops_nb.record import record
+
+if TYPE_CHECKING:
+    from mlops_nb.compare.hunks import Hunk
 
 Tone: TypeAlias = Literal["plain", "strong", "muted", "good", "bad", "warn", "code"]
 
@@ -46,6 +49,8 @@ class Column:
         In columns of text; longer cells are cut in the middle.
     has_changes
         Whether cells carry a difference beside their value.
+    has_bars
+        Whether bars are drawn as text, too, where they cannot lie behind the cells.
     """
 
     title: str
@@ -54,6 +59,7 @@ class Column:
     widest: int = 28
     hover: str = ""
     has_changes: bool = False
+    has_bars: bool = False
 
 
 @record
@@ -113,6 +119,44 @@ class Code:
 
 
 @record
+class Fact:
+    """One row of facts: what it is about, and what is said; `mark` stands in front, as ``1``."""
+
+    label: str
+    spans: tuple[Span, ...]
+    mark: str = ""
+
+
+@record
+class Facts:
+    """Facts below each other: labels in one column, and texts that wrap in the other."""
+
+    facts: tuple[Fact, ...]
+
+
+@record
+class CodeDiff:
+    """Two versions of a source, side by side where there is room, else as a patch."""
+
+    hunks: tuple[Hunk, ...]
+    labels: tuple[str, str] = ("", "")
+    most_lines: int = 200
+
+
+@record
+class Drawing:
+    """A picture that is drawn here, so many pixels wide.
+
+    `lines` say the same where no picture can be shown.
+    """
+
+    svg: str
+    lines: tuple[str, ...]
+    width: int
+    alt: str = ""
+
+
+@record
 class Picture:
     """An image that is part of the document; `mime` is one of `PICTURE_TYPES`."""
 
@@ -147,7 +191,7 @@ class Section:
     opener: str = ""
 
 
-Block: TypeAlias = "Line | Table | Code | Gallery | Section"
+Block: TypeAlias = "Line | Table | Code | CodeDiff | Drawing | Facts | Gallery | Section"
 
 _LONGEST_LINE = 400
 
@@ -157,6 +201,11 @@ PICTURE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp",
 def line(*parts: str | Span, title: bool = False) -> Line:
     """Make a line of texts and spans."""
     return Line(tuple(Span(p) if isinstance(p, str) else p for p in parts), title)
+
+
+def fact(label: str, *parts: str | Span, mark: str = "") -> Fact:
+    """Make a fact of texts and spans."""
+    return Fact(label, line(*parts).spans, mark)
 
 
 def cut_lines(text: str, most: int) -> str:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 from mlops_nb.display.blocks import (
     PICTURE_TYPES,
     Code,
+    CodeDiff,
+    Drawing,
+    Facts,
     Gallery,
     Line,
     Section,
@@ -54,12 +57,19 @@ _TABLE = (
 _BOX = "border:none;padding:3px 10px 3px 0"
 _VALUE_BOX = "border:none;padding:3px 2px 3px 4px"
 _CHANGE_BOX = "border:none;padding:3px 10px 3px 4px"
+_BAR_WIDTH = 90
 _BAR_BOX = "border:none;padding:3px 10px 3px 6px"
 _HEAD = (
     f"{_BOX};border-bottom:1px solid {_RULE};font-weight:500;color:{_MUTED};"
     "vertical-align:bottom;white-space:normal"
 )
 _LINE = "margin:4px 0;line-height:1.5;font-size:13px"
+_PLAIN = "background:none"
+_FACTS = "border-collapse:collapse;border:none;margin:4px 0;font-size:13px;width:auto"
+_FACT = "border:none;padding:2px 0;text-align:left;white-space:normal;vertical-align:top"
+_FACT_LABEL = (
+    "border:none;padding:2px 12px 2px 0;text-align:left;white-space:nowrap;vertical-align:top"
+)
 _CODE = (
     "margin:2px 0 6px 0;padding:6px 8px;font-size:12px;line-height:1.4;overflow-x:auto;"
     f"white-space:pre;border-left:2px solid {_RULE};background:rgba(128, 128, 128, 0.08)"
@@ -124,6 +134,14 @@ def _html(blocks: Iterable[Block], columns: int | None) -> Iterator[str]:
             yield f'<pre style="{_CODE}"><code style="{_BARE}">{escape(text)}</code></pre>'
         elif isinstance(block, Gallery):
             yield f"<div>{''.join(_picture(picture) for picture in block.pictures)}</div>"
+        elif isinstance(block, Facts):
+            yield _facts(block)
+        elif isinstance(block, CodeDiff):
+            from mlops_nb.display.code_html import code_diff
+
+            yield code_diff(block)
+        elif isinstance(block, Drawing):
+            yield _drawing(block)
         else:
             yield _section(block, columns)
 
@@ -175,6 +193,30 @@ def _section(block: Section, columns: int | None) -> str:
         f'<details{opening} style="margin:8px 0"><summary style="{_LINE}">'
         f"<strong>{escape(phrase(block.title))}</strong>{note}</summary>"
         f'<div style="margin-left:16px">{"".join(_html(block.blocks, columns))}</div></details>'
+    )
+
+
+def _facts(block: Facts) -> str:
+    has_marks = any(each.mark for each in block.facts)
+    rows = []
+    for each in block.facts:
+        mark = f'<td align="right" style="{_FACT_LABEL}">{escape(each.mark)}</td>'
+        label = f"<strong>{escape(phrase(each.label))}</strong>"
+        said = "".join(_span(span) for span in each.spans)
+        cells = f'<td style="{_FACT_LABEL}">{label}</td><td style="{_FACT}">{said}</td>'
+        # Without this, a notebook shades every second row.
+        rows.append(f'<tr style="{_PLAIN}">{mark if has_marks else ""}{cells}</tr>')
+    return f'<table style="{_FACTS}"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _drawing(block: Drawing) -> str:
+    data = base64.b64encode(block.svg.encode("utf-8", "replace")).decode()
+    alt = escape(clean(block.alt or "\n".join(block.lines)))
+    # It shrinks as far as its texts can be read; from there it scrolls.
+    room = f"width:100%;max-width:{block.width}px;min-width:{block.width * 7 // 10}px"
+    return (
+        f'<div style="overflow-x:auto"><img src="data:image/svg+xml;base64,{data}" alt="{alt}" '
+        f'style="{room};background:none;margin:4px 0"></div>'
     )
 
 
@@ -243,7 +285,8 @@ def _cell(column: Column, cell: Cell, places: int) -> str:
     bar = "" if cell.bar is None else f";{_bar(cell.bar)}"
     content = _value(column, cell, places)
     style = f"{box};white-space:nowrap;{_side(column)}{bar}"
-    value = f'<td{_aligned(column)} style="{style}">{content}</td>'
+    room = f' width="{_BAR_WIDTH}"' if column.has_bars else ""
+    value = f'<td{_aligned(column)}{room} style="{style}">{content}</td>'
     return value + _change(cell) if column.has_changes else value
 
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mlops_nb.display.blocks import Code, Gallery, Line, Section, Table, cut_lines
+from mlops_nb.display.blocks import (
+    Code,
+    CodeDiff,
+    Drawing,
+    Facts,
+    Gallery,
+    Line,
+    Section,
+    Table,
+    cut_lines,
+)
 from mlops_nb.display.formats import clean, one_line, phrase, shortened, width
 from mlops_nb.display.sparkline import as_text
-from mlops_nb.display.text import isolated
+from mlops_nb.display.text import bar_text, isolated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from mlops_nb.compare.hunks import Hunk
     from mlops_nb.display.blocks import Block, Cell, Column, Span, Tone
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~!])")
 # An underscore inside a word is plain in GitHub Markdown, so `max_depth` stays readable.
 _EMPHASIS = re.compile(r"(?<!\w)_|_(?!\w)")
 _FENCE = re.compile(r"`{3,}")
-_WIDEST = 60
+_WIDEST, _LONGEST = 60, 200
 
 
 def write_markdown(blocks: Iterable[Block]) -> str:
@@ -47,6 +58,13 @@ def _lines(blocks: Iterable[Block]) -> Iterator[str]:
             yield from (*_code(block), "")
         elif isinstance(block, Gallery):
             yield from (*(f"- {escaped(picture.caption)}" for picture in block.pictures), "")
+        elif isinstance(block, Facts):
+            yield from (*_facts(block), "")
+        elif isinstance(block, CodeDiff):
+            text = "\n".join(each for hunk in block.hunks for each in _patch(hunk))
+            yield from (*_code(Code(text, "diff", block.most_lines)), "")
+        elif isinstance(block, Drawing):
+            yield from (*_code(Code("\n".join(block.lines))), "")
         else:
             yield from _section(block)
 
@@ -75,6 +93,17 @@ def _toned(text: str, tone: Tone) -> str:
 def _inline_code(text: str) -> str:
     text = one_line(text).replace("|", "\\|")
     return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _facts(block: Facts) -> Iterator[str]:
+    for each in block.facts:
+        mark = f"{each.mark}." if each.mark else "-"
+        text = "".join(_span(span) for span in each.spans).strip()
+        yield f"{mark} **{escaped(each.label)}** {text}".rstrip()
+
+
+def _patch(hunk: Hunk) -> list[str]:
+    return [hunk.header, *hunk.unified(_LONGEST)]
 
 
 def _section(block: Section) -> Iterator[str]:
@@ -114,7 +143,7 @@ def _column(table: Table, index: int) -> list[str]:
     column = table.columns[index]
     texts = [
         escaped(shortened(one_line(column.title), _WIDEST)),
-        *(_cell(row.cells[index]) for row in table.rows),
+        *(_cell(row.cells[index], has_bar=column.has_bars) for row in table.rows),
     ]
     widest = max(3, *map(width, texts))
     if column.align == "left":
@@ -122,9 +151,10 @@ def _column(table: Table, index: int) -> list[str]:
     return [" " * (widest - width(text)) + text for text in texts]
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, *, has_bar: bool = False) -> str:
     text = shortened(one_line(cell.text), _WIDEST)
-    parts = [as_text(cell.curve), _toned(text, cell.tone) if text else ""]
+    bar = bar_text(cell.bar).strip() if has_bar else ""
+    parts = [as_text(cell.curve), bar, _toned(text, cell.tone) if text else ""]
     if cell.change is not None:
         parts.append(escaped(cell.change.text))
     return " ".join(part for part in parts if part)

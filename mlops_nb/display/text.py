@@ -7,7 +7,19 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from mlops_nb.display.blocks import Code, Column, Gallery, Line, Section, Span, Table, cut_lines
+from mlops_nb.display.blocks import (
+    Code,
+    CodeDiff,
+    Column,
+    Drawing,
+    Facts,
+    Gallery,
+    Line,
+    Section,
+    Span,
+    Table,
+    cut_lines,
+)
 from mlops_nb.display.formats import clean, one_line, phrase, reads_right_to_left, shortened, width
 from mlops_nb.display.sparkline import as_text
 from mlops_nb.record import record
@@ -24,6 +36,8 @@ _CUTS = (28, 24, 21, 18, 16, 14)
 _DISPENSABLE = 30
 _INDENT = "  "
 _PAINT = {"strong": "1", "muted": "2", "good": "32", "bad": "31", "warn": "33", "code": "36"}
+_LONGEST = 200  # letters of a line of a patch
+_PATCH_TONES: dict[str, Tone] = {"-": "bad", "+": "good"}
 _ISOLATE, _END = "\u2068", "\u2069"
 
 
@@ -70,6 +84,12 @@ class _Writer:
                 yield from cut_lines(clean(block.text), block.most_lines).split("\n")
             elif isinstance(block, Gallery):
                 yield from (phrase(picture.caption) for picture in block.pictures)
+            elif isinstance(block, Facts):
+                yield from self.facts(block, columns)
+            elif isinstance(block, CodeDiff):
+                yield from self.patch(block)
+            elif isinstance(block, Drawing):
+                yield from (clean(text) for text in block.lines)
             else:
                 yield from self.section(block, columns)
 
@@ -79,6 +99,29 @@ class _Writer:
             yield "".join(self.paint(_said(span), span.tone) for span in block.spans)
         else:
             yield from textwrap.wrap(whole, max(columns, 20), subsequent_indent=_INDENT)
+
+    def facts(self, block: Facts, columns: int) -> Iterator[str]:
+        marks = max((width(each.mark) for each in block.facts), default=0)
+        labels = max((width(phrase(each.label)) for each in block.facts), default=0)
+        room = max(columns - marks - labels - 3, 20)
+        for each in block.facts:
+            label = phrase(each.label)
+            head = f"{_pad(each.mark, marks)}{each.mark} {label}{_pad(label, labels)}  "
+            whole = "".join(_said(span) for span in each.spans)
+            if width(whole) <= room:
+                yield head + "".join(self.paint(_said(span), span.tone) for span in each.spans)
+                continue
+            first, *others = textwrap.wrap(whole, room) or [""]
+            yield head + first
+            yield from (" " * width(head) + text for text in others)
+
+    def patch(self, block: CodeDiff) -> Iterator[str]:
+        for hunk in block.hunks:
+            yield self.paint(hunk.header, "muted")
+            for text in cut_lines(
+                clean("\n".join(hunk.unified(_LONGEST))), block.most_lines
+            ).split("\n"):
+                yield self.paint(text, _PATCH_TONES.get(text[:1], "plain"))
 
     def section(self, block: Section, columns: int) -> Iterator[str]:
         note = f"  {self.paint(phrase(block.note), 'muted')}" if block.note else ""
@@ -186,6 +229,10 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
     limit = column.widest if widest is None else min(widest, column.widest)
     cells = tuple(row.cells[index] for row in table.rows)
     texts = [_cell_text(cell, limit) for cell in cells]
+    if column.has_bars:
+        longest = max(map(width, texts), default=0)
+        bars = [bar_text(cell.bar) for cell in cells]
+        texts = [f"{bar} {_pad(t, longest)}{t}" for bar, t in zip(bars, texts, strict=True)]
     values = _point_aligned(texts) if column.align == "decimal" else texts
     title = shortened(one_line(column.title), max(limit, _CUTS[-1]))
     changes = ["" if c.change is None else f" {phrase(c.change.text)}" for c in cells]
@@ -205,6 +252,21 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
 def _cell_text(cell: Cell, widest: int) -> str:
     text = isolated(shortened(one_line(cell.text), widest))
     return " ".join(filter(None, (as_text(cell.curve), text)))
+
+
+def bar_text(share: float | None, columns: int = 8) -> str:
+    """Draw a share as a bar of eighths of a letter.
+
+    Examples
+    --------
+    >>> bar_text(0.5), bar_text(0.07, 2), bar_text(None, 2)
+    ('████    ', '▏ ', '  ')
+    """
+    if share is None:
+        return " " * columns
+    eighths = max(round(min(max(share, 0.0), 1.0) * columns * 8), 1 if share else 0)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + "▏▎▍▌▋▊▉"[part - 1 : part]).ljust(columns)
 
 
 def _point_aligned(texts: list[str]) -> list[str]:

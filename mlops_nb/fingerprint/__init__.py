@@ -35,8 +35,13 @@ _HANDLERS = {
     "builtins": "mlops_nb.fingerprint.plain",
     "numpy": "mlops_nb.fingerprint.numpy_values",
     "pandas": "mlops_nb.fingerprint.pandas_values",
+    "polars": "mlops_nb.fingerprint.polars_values",
     "pyarrow": "mlops_nb.fingerprint.arrow_values",
     "scipy": "mlops_nb.fingerprint.scipy_values",
+    "sklearn": "mlops_nb.fingerprint.sklearn_values",
+    "lightgbm": "mlops_nb.fingerprint.lightgbm_values",
+    "torch": "mlops_nb.fingerprint.torch_values",
+    "xgboost": "mlops_nb.fingerprint.xgboost_values",
 }
 _ENTRY_POINT_GROUP = "mlops_nb.fingerprints"
 
@@ -122,6 +127,11 @@ def foreign_encoder(cls: type) -> Callable[[Encoder, object], bytes]:
         raise OpaqueValueError(class_path(cls))
     encode = handler.encode
     return lambda encoder, value: encode(value, cls, encoder.tracker)
+
+
+def is_handled(library: str) -> bool:
+    """Tell whether there is a handler for the values of a library."""
+    return library in _HANDLERS
 
 
 def load_registered() -> list[str]:

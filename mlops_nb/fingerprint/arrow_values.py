@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from mlops_nb.fingerprint.dictionary import Categories, coded_column
+from mlops_nb.fingerprint.dictionary import Categories, add_codes
 from mlops_nb.fingerprint.fixed_width import add_masked, add_times, packed
 from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import (
     ROWS,
     Column,
     OpaqueValueError,
-    OverBudgetError,
-    as_text,
+    digest_inside,
     digest_of,
     quoted,
-    schema_digest,
-    sequence_digest,
 )
 from mlops_nb.fingerprint.standard_values import zone_name
-from mlops_nb.model import Fingerprint
+from mlops_nb.fingerprint.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_nb.fingerprint.scheme import Pass
+    from mlops_nb.model import Fingerprint
 
 types = pa.types
 
@@ -39,20 +37,8 @@ def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
     if class_module(cls).partition(".")[0] != "pyarrow":
         raise OpaqueValueError
     kind, names, arrays, shape = _parts(value)
-    stored = [x for name, one in zip(names, arrays, strict=True) for x in (name, str(one.type))]
-    schema = schema_digest(kind, stored)
-    try:
-        columns = [read_column(one, tracker) for one in arrays]
-    except OverBudgetError:
-        return Fingerprint(kind, "", schema, "skipped:budget", shape[0], shape)
-    parts: list[bytes] = []
-    records = {}
-    for name, column in zip(names, columns, strict=True):
-        digest = column.digest
-        parts += (name.encode(), digest)
-        records[name] = column.record(name, digest)
-    text = as_text(sequence_digest(kind, parts))
-    return Fingerprint(kind, text, schema, rows=shape[0], shape=shape, columns=records)
+    columns = [(name, str(one.type), one) for name, one in zip(names, arrays, strict=True)]
+    return read_table(kind, shape, columns, read_column, tracker)
 
 
 def _parts(value: Any) -> tuple[str, list[str], list[Any], tuple[int, ...]]:
@@ -67,7 +53,7 @@ def _parts(value: Any) -> tuple[str, list[str], list[Any], tuple[int, ...]]:
 def encode(value: Any, cls: type, tracker: Pass) -> bytes:
     """Encode an Arrow value inside a container."""
     found = read(value, cls, tracker)
-    return tracker.encoder.composite(found.kind, [found.digest])
+    return tracker.encoder.composite(found.kind, [digest_inside(found)])
 
 
 def read_column(values: pa.Array | pa.ChunkedArray, tracker: Pass) -> Column:
@@ -77,22 +63,45 @@ def read_column(values: pa.Array | pa.ChunkedArray, tracker: Pass) -> Column:
     while isinstance(values.type, pa.ExtensionType):
         # An extension says what the numbers mean; its name stays in the physical type.
         values = values.cast(values.type.storage_type)
-    if types.is_dictionary(values.type):
-        return _coded(values, tracker)
-    type_, add = _reader(values.type)
+    type_, add = chunk_reader(values.type)
     column = Column(type_, len(values))
     for start in range(0, len(values), ROWS):
-        part = values.slice(start, ROWS)
+        piece = _joined(values.slice(start, ROWS).chunks)
         # nbytes counts what a slice shows, not the buffers behind it.
-        tracker.take(part.nbytes)
-        piece = part.chunk(0) if part.num_chunks == 1 else pa.concat_arrays(part.chunks)
+        tracker.take(piece.nbytes)
         add(piece, column, tracker)
     return column
 
 
-def _reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
+def _joined(chunks: list[Any]) -> Any:
+    if len(chunks) != 1:
+        is_coded = types.is_dictionary(chunks[0].type)
+        if is_coded:
+            chunks = pa.chunked_array(chunks).unify_dictionaries().chunks
+        return _without_views(pa.concat_arrays(chunks))
+    return _without_views(chunks[0])
+
+
+def _without_views(piece: Any) -> Any:
+    """Copy texts that lie scattered; a slice of them would count all memory behind it."""
+    name = str(piece.type)
+    if name not in _VIEWS:
+        return piece
+    try:
+        return piece.cast(_VIEWS[name])
+    except pa.ArrowNotImplementedError:
+        # Before Arrow 17.
+        return pa.array(piece.to_pylist(), _VIEWS[name])
+
+
+_VIEWS = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+
+
+def chunk_reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
     """Find the logical type of an Arrow type, and how a chunk of it is read."""
     name = str(type_)
+    if types.is_dictionary(type_):
+        return f"dict<{chunk_reader(type_.value_type)[0]}>", _CodedReader()
     if types.is_integer(type_) or types.is_floating(type_):
         name = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(name, name)
         return name, _numbers(type_.to_pandas_dtype())
@@ -118,13 +127,13 @@ def _zone(name: str) -> str:
 
 def _nested_reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
     if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
-        return f"list<{_reader(type_.value_type)[0]}>", _lists
+        return f"list<{chunk_reader(type_.value_type)[0]}>", _lists
     if types.is_map(type_):
-        inner = f"{_reader(type_.key_type)[0]},{_reader(type_.item_type)[0]}"
+        inner = f"{chunk_reader(type_.key_type)[0]},{chunk_reader(type_.item_type)[0]}"
         return f"map<{inner}>", _maps
     if types.is_struct(type_):
         fields = [type_.field(i) for i in range(type_.num_fields)]
-        inner = ",".join(f"{quoted(field.name)}:{_reader(field.type)[0]}" for field in fields)
+        inner = ",".join(f"{quoted(field.name)}:{chunk_reader(field.type)[0]}" for field in fields)
         return f"struct<{inner}>", _structs
     raise OpaqueValueError
 
@@ -174,10 +183,9 @@ def _decimals(piece: Any, column: Column, tracker: Pass) -> None:
 
 
 def _texts(piece: Any, column: Column, _: Pass) -> None:
-    is_text = types.is_string(piece.type) or types.is_large_string(piece.type)
-    if not (is_text or types.is_binary(piece.type) or types.is_large_binary(piece.type)):
-        wide = pa.large_string() if str(piece.type) == "string_view" else pa.large_binary()
-        piece = piece.cast(wide)
+    piece = _without_views(piece)
+    if types.is_fixed_size_binary(piece.type):
+        piece = piece.cast(pa.large_binary())
     missing = missing_of(piece)
     lengths, payload = _text_buffers(piece)
     if missing is not None and lengths[missing].any():
@@ -249,14 +257,28 @@ def _add_nested(
     column.add(digest_of(form, *head, *buffers, *digests), nulls, None, None, None)
 
 
-def _coded(values: Any, tracker: Pass) -> Column:
-    values = values.unify_dictionaries()
-    chunks = values.chunks
-    dictionary = chunks[0].dictionary if chunks else pa.array([], values.type.value_type)
-    categories = Categories(dictionary.to_pylist(), _reader(dictionary.type)[0])
-    codes = [one.indices.fill_null(-1).to_numpy(zero_copy_only=False) for one in chunks]
-    joined = np.concatenate(codes) if codes else np.empty(0, np.int8)
-    return coded_column(joined, categories, tracker)
+class _CodedReader:
+    """Reads chunks of codes; their categories are encoded again only when they are others."""
+
+    def __init__(self) -> None:
+        # Held, so that no other dictionary can lie at the same place meanwhile.
+        self._dictionary: Any = None
+        self._categories: Categories | None = None
+
+    def __call__(self, piece: Any, column: Column, tracker: Pass) -> None:
+        dictionary = piece.dictionary
+        if self._categories is None or _place(dictionary) != _place(self._dictionary):
+            type_ = chunk_reader(dictionary.type)[0]
+            self._categories = Categories(dictionary.to_pylist(), type_)
+            self._dictionary = dictionary
+        codes = _values_of(piece.indices, piece.indices.type.to_pandas_dtype())
+        add_codes(codes, self._categories, column, tracker, missing=missing_of(piece.indices))
+
+
+def _place(array: Any) -> list[Any]:
+    """Say where an array lies in memory."""
+    buffers = [(buffer.address, buffer.size) if buffer else None for buffer in array.buffers()]
+    return [array.offset, len(array), *buffers]
 
 
 _SIMPLE: dict[Any, tuple[str, Callable[[Any, Column, Pass], None]]] = {

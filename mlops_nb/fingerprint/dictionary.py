@@ -55,17 +55,30 @@ def coded_column(codes: NDArray[Any], categories: Categories, tracker: Pass) -> 
     """
     tracker.take(codes.size * codes.itemsize)
     column = Column(f"dict<{categories.type}>", len(codes))
-    places, ranks = np.empty(ROWS, np.intp), np.empty(ROWS, np.int32)
     for start in range(0, len(codes), ROWS):
-        piece = codes[start : start + ROWS]
-        where = places[: len(piece)]
-        np.copyto(where, piece)
-        table, used = _used(categories, where)
-        local = ranks[: len(piece)]
-        np.take(table, where, out=local, mode="wrap")
-        nulls = len(piece) - int(np.count_nonzero(local >= 0)) if categories.has_gaps(piece) else 0
-        column.add(digest_of(b"D", local, used), nulls, None, None, None)
+        add_codes(codes[start : start + ROWS], categories, column, tracker)
     return column
+
+
+def add_codes(
+    codes: NDArray[Any],
+    categories: Categories,
+    column: Column,
+    tracker: Pass,
+    *,
+    missing: NDArray[np.bool_] | None = None,
+) -> None:
+    """Add one chunk of codes to a column; what lies under a missing one does not count."""
+    size = len(codes)
+    places = np.frombuffer(tracker.scratch(8 * size, slot=1), np.int64, size)
+    local = np.frombuffer(tracker.scratch(4 * size), np.int32, size)
+    np.copyto(places, codes, casting="same_kind" if codes.dtype.kind == "i" else "unsafe")
+    if missing is not None:
+        np.copyto(places, -1, where=missing)
+    table, used = _used(categories, places)
+    np.take(table, places, out=local, mode="wrap")
+    nulls = size - int(np.count_nonzero(local >= 0)) if categories.has_gaps(places) else 0
+    column.add(digest_of(b"D", local, used), nulls, None, None, None)
 
 
 def _used(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 BAND_BYTES = 33_554_432
 """Most memory that is gathered at once from an array that is not in C order."""
 
+_LEAST_BAND_BYTES = 4_194_304
+# Measured widths of arrays in column order at which another way of turning them is faster.
+_NARROW, _FEW, _BROAD, _MANY = 4, 20, 256, 2_048
 _TILE = 64
-_NARROW = 8
-_NARROW_ROW_BYTES, _WIDE_ROW_BYTES = 512, 8_192
+_CACHE_LINE = 64
 _DOUBLE = 8
 _PLAIN_KINDS = "biufcmMSUV"
 # Read as plain arrays: what they add is how they are shown, multiplied or kept.
@@ -68,7 +71,35 @@ def encode(value: object, cls: type, tracker: Pass) -> bytes:
         if not found.digest:
             raise OverBudgetError
         return tracker.encoder.composite(found.kind, [found.digest])
-    raise OpaqueValueError(class_path(cls))
+    name = class_path(cls)
+    if cls is type(np.mean) and cls is not FunctionType:
+        return tracker.encoder.composite("function", _dispatched(value))
+    if attribute_of(name) is cls and name in _RARE:
+        return tracker.encoder.composite(name, _RARE[name](value))
+    raise OpaqueValueError(name)
+
+
+def _dispatched(value: Any) -> list[object]:
+    """Name a function of NumPy that other libraries may take over."""
+    module, name = value.__module__, value.__qualname__
+    if attribute_of(f"{module}.{name}") is not value:
+        raise OpaqueValueError
+    return [module, name]
+
+
+def _legacy_state(value: Any) -> list[object]:
+    # The generator that all share goes on with every draw of anybody.
+    if value is np.random.mtrand._rand:  # noqa: SLF001
+        return ["shared"]
+    return [value.get_state(legacy=False)]
+
+
+_RARE: dict[str, Any] = {
+    "numpy.random.mtrand.RandomState": _legacy_state,
+    "numpy.random._generator.Generator": lambda value: [value.bit_generator.state],
+    "numpy.random._mt19937.MT19937": lambda value: [value.state],
+    "numpy.random._pcg64.PCG64": lambda value: [value.state],
+}
 
 
 def _is_scalar(cls: type) -> bool:
@@ -94,7 +125,10 @@ def _encode_scalar(value: Any, cls: type, tracker: Pass) -> bytes:
 
 def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
     kind = "numpy.ndarray"
-    if cls is not np.ndarray and not _is_plain(cls):
+    if cls is np.ma.MaskedArray:
+        # NumPy moved it from one module to another.
+        kind = "numpy.ma.MaskedArray"
+    elif cls is not np.ndarray and not _is_plain(cls):
         kind = class_path(cls)
     # The base class's own view: nothing that a subclass overrides is called.
     array = np.ndarray.view(value, np.ndarray)
@@ -268,30 +302,57 @@ def _flat_chunks(flat: NDArray[Any], step: int, tracker: Pass) -> Iterator[bytes
 
 
 def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[Any]]:
-    """Gather whole chunks of a strided array in C order, as many as the memory allows.
-
-    The wider the rows of a transposed array, the more of them are needed to use what each
-    access to memory brings.
-    """
+    """Gather whole chunks of a strided array in C order, as many as the memory allows."""
     row_bytes = array.itemsize * math.prod(array.shape[1:])
     if row_bytes > BAND_BYTES:
         yield from (array[i : i + 1] for i in range(len(array)))
         return
-    step = max(1, _band_bytes(row_bytes) // (rows * row_bytes)) * rows
+    width = array.shape[1] if _is_transposed(array) else 0
+    if _FEW < width <= _MANY:
+        yield from _turned(array, rows, tracker)
+        return
+    # Very many columns need a band of many rows to use what each access to memory brings.
+    size = BAND_BYTES if width > _MANY else _LEAST_BAND_BYTES if width else CHUNK_BYTES
+    step = max(1, size // (rows * row_bytes)) * rows
     for start in range(0, len(array), step):
         part = array[start : start + step]
-        memory = tracker.scratch(part.size * part.itemsize, slot=1)
-        band = np.frombuffer(memory, np.uint8, part.size * part.itemsize)
-        band = band.view(part.dtype).reshape(part.shape)
+        band = _lent(part, tracker)
         _gather(part, band)
         yield band
 
 
-def _band_bytes(row_bytes: int) -> int:
-    # Measured: what is read of a column at once should be long, what is written stay in the cache.
-    if row_bytes <= _NARROW_ROW_BYTES:
-        return 4 * CHUNK_BYTES
-    return CHUNK_BYTES if row_bytes <= _WIDE_ROW_BYTES else BAND_BYTES
+def _is_transposed(array: NDArray[Any]) -> bool:
+    return array.ndim == 2 and abs(array.strides[0]) < abs(array.strides[1])  # noqa: PLR2004
+
+
+def _turned(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[Any]]:
+    """Turn an array with long columns into rows, one chunk after the other.
+
+    Memory is read fast only in long runs, and turned fast only in the cache: so long pieces of
+    all columns are copied next to each other first, and chunks are turned out of those.
+    """
+    width = array.shape[1]
+    size = _LEAST_BAND_BYTES if width <= _BROAD else 2 * _LEAST_BAND_BYTES
+    step = max(1, size // (rows * width * array.itemsize)) * rows
+    # Columns a power of two apart would all compete for the same places of the cache.
+    pitch = step + _CACHE_LINE // array.itemsize
+    memory = tracker.scratch(pitch * width * array.itemsize, slot=1)
+    columns = np.frombuffer(memory, array.dtype, pitch * width).reshape(width, pitch)
+    for start in range(0, len(array), step):
+        part = array[start : start + step]
+        beside = columns[:, : len(part)]
+        np.copyto(beside, part.T)
+        for first in range(0, len(part), rows):
+            turned = beside[:, first : first + rows].T
+            band = _lent(turned, tracker, slot=2)
+            np.copyto(band, turned)
+            yield band
+
+
+def _lent(part: NDArray[Any], tracker: Pass, *, slot: int = 1) -> NDArray[Any]:
+    memory = tracker.scratch(part.size * part.itemsize, slot=slot)
+    octets = np.frombuffer(memory, np.uint8, part.size * part.itemsize)
+    return octets.view(part.dtype).reshape(part.shape)
 
 
 def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:

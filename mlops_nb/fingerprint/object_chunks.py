@@ -41,18 +41,23 @@ def text_chunk(
     """
     payloads: Any = xxh3_128()
     lengths = []
+    text = str  # a name of the function is found faster than one of the module
     for part in _parts(values):
         try:
             # join looks at the type from inside, so this is safe for objects of any class.
             joined = "".join(part)  # type: ignore[arg-type]
         except TypeError:
             return None
-        if operator.countOf(map(type, part), str) != len(part):
+        # By identity, as the equality of a class can be somebody's code.
+        sizes = [len(value) for value in part if type(value) is text]
+        if len(sizes) != len(part):
             return None
         payload = joined.encode("utf-8", "surrogatepass")
         tracker.take(len(payload) + 4 * len(part))
         payloads.update(payload)
-        lengths.append(_lengths(part, is_ascii=len(payload) == len(joined)))  # type: ignore[arg-type]
+        if len(payload) != len(joined):
+            sizes = [len(value.encode("utf-8", "surrogatepass")) for value in part]  # type: ignore[attr-defined]
+        lengths.append(_little_endian(array("I", sizes)))
     head = b"-" if gaps is None else b"N" + _packed(gaps)
     return digest_of(head, b"".join(lengths), payloads.digest())
 
@@ -79,18 +84,25 @@ def gaps_of(values: list[object]) -> list[bool]:
     ]
 
 
-def _parts(values: Sequence[object]) -> Iterator[Sequence[object]]:
+def _parts(values: Sequence[object]) -> Iterator[list[object]]:
     """Cut long texts in shorter parts, as each part is copied."""
-    sizes = [len(value) for value in values[:32] if type(value) is str]
+    sizes = [len(value) for value in as_list(values[:32]) if type(value) is str]
     average = 1 + sum(sizes) // max(1, len(sizes))
     step = max(1, min(_TEXTS_AT_ONCE, _BYTES_AT_ONCE // average))
-    return (values[start : start + step] for start in range(0, len(values), step))
+    for start in range(0, len(values), step):
+        yield as_list(values[start : start + step])
 
 
-def _lengths(values: Sequence[str], *, is_ascii: bool) -> bytes:
-    if is_ascii:
-        return _little_endian(array("I", list(map(len, values))))
-    return _little_endian(array("I", [len(v.encode("utf-8", "surrogatepass")) for v in values]))
+def as_list(values: Sequence[object]) -> list[object]:
+    """Return a list of an array's objects; a list itself as it is.
+
+    Arrays are taken in small parts: their objects are then still in the cache when they are
+    looked at again.
+    """
+    if type(values) is list:
+        return values
+    listed: list[object] = values.tolist()  # type: ignore[attr-defined]
+    return listed
 
 
 def _are_exactly(values: list[object], cls: type) -> bool:

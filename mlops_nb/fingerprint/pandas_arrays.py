@@ -111,8 +111,7 @@ class Reader:
         kinds = set()
         try:
             for start in range(0, len(values), ROWS):
-                objects = values[start : start + ROWS].tolist()
-                kind, chunk, nulls = self.tracker.encoder.column(objects)
+                kind, chunk, nulls = self.tracker.encoder.column(values[start : start + ROWS])
                 column.add(chunk, nulls, None, None, None)
                 kinds.add(kind)
         except FAILURES:

@@ -24,11 +24,13 @@ from mlops_nb.fingerprint.scheme import (
     OverBudgetError,
     Pass,
     as_text,
+    digest_inside,
     digest_of,
     schema_digest,
     sequence_digest,
 )
 from mlops_nb.fingerprint.standard_values import zone_name
+from mlops_nb.fingerprint.tables import distinct
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
@@ -77,13 +79,7 @@ def encode(value: Any, cls: type, tracker: Pass) -> bytes:
     if not issubclass(cls, pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         raise OpaqueValueError(class_path(cls))
     found = read(value, cls, tracker)
-    if not found.digest:
-        raise (
-            OverBudgetError
-            if found.assurance == "skipped:budget"
-            else OpaqueValueError(found.kind)
-        )
-    return composite(found.kind, [found.digest])
+    return composite(found.kind, [digest_inside(found)])
 
 
 def _kind(cls: type) -> str:
@@ -108,7 +104,7 @@ class _Content:
         self.parts.append(b"index")
         for name, column in zip(index.names, _index_columns(index, tracker), strict=True):
             digest = column.digest
-            self.levels.append((_label_text(name), column, digest))
+            self.levels.append((label_text(name), column, digest))
             self.parts += (tracker.encoder.encode(name), digest)
 
 
@@ -148,7 +144,7 @@ def _read_frame(frame: object, cls: type, tracker: Pass) -> Fingerprint:
         columns: dict[int, Column] = {}
         for values, places in blocks:
             columns.update(zip(places, reader.columns(values), strict=True))
-        for i, (label, text) in enumerate(zip(labels, _column_names(names), strict=True)):
+        for i, (label, text) in enumerate(zip(labels, column_names(names), strict=True)):
             found.add_column(label, text, columns[i])
         found.add_index(index, tracker)
         found.parts += _extras(frame, cls, tracker)
@@ -181,7 +177,7 @@ def _read_series(series: object, cls: type, tracker: Pass) -> Fingerprint:
 
     def content() -> _Content:
         found = _Content()
-        found.add_column(label, _label_text(name), reader.columns(block.values)[0])
+        found.add_column(label, label_text(name), reader.columns(block.values)[0])
         found.add_index(index, tracker)
         found.parts += _extras(series, cls, tracker)
         return found
@@ -211,30 +207,19 @@ def _labels(names: pd.Index[Any]) -> list[bytes]:
     return [encode_label(label) for label in names.tolist()]
 
 
-def _column_names(names: pd.Index[Any]) -> list[str]:
-    """Write labels as text, each once: a doubled one gets its number."""
-    texts = [_label_text(label) for label in names.tolist()]
-    if len(set(texts)) == len(texts):
-        return texts
-    taken: set[str] = set()
-    for i, text in enumerate(texts):
-        number, unique = 1, text
-        while unique in taken:
-            number += 1
-            unique = f"{text} ({number})"
-        taken.add(unique)
-        texts[i] = unique
-    return texts
+def column_names(names: pd.Index[Any]) -> list[str]:
+    """Write labels as text, each once."""
+    return distinct([label_text(label) for label in names.tolist()])
 
 
-def _label_text(label: object) -> str:
+def label_text(label: object) -> str:
     """Write a label for people, without any code of a class that is not known."""
     if type(label) is str:
         return label
     if label is None:
         return ""
     if type(label) is tuple:
-        return ", ".join(map(_label_text, label))
+        return ", ".join(map(label_text, label))
     is_known = class_module(type(label)).partition(".")[0] in {"builtins", "datetime", "numpy"}
     return str(label) if is_known or is_ours(type(label)) else class_path(type(label))
 

@@ -10,12 +10,18 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from xxhash import xxh3_128
 
-from mlops_nb.fingerprint.object_chunks import QUIET_NAN, gaps_of, number_chunk, text_chunk
+from mlops_nb.fingerprint.object_chunks import (
+    QUIET_NAN,
+    as_list,
+    gaps_of,
+    number_chunk,
+    text_chunk,
+)
 from mlops_nb.fingerprint.scheme import (
     ROWS,
     OpaqueValueError,
@@ -24,11 +30,11 @@ from mlops_nb.fingerprint.scheme import (
     digest_of,
     schema_digest,
 )
-from mlops_nb.fingerprint.standard_values import RARE, builtin_function
+from mlops_nb.fingerprint.standard_values import RARE, builtin_function, library_function
 from mlops_nb.model import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sized
+    from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
     from mlops_nb.fingerprint.scheme import Pass
 
@@ -106,17 +112,18 @@ class Encoder:
         chunk = text_chunk(values, self.tracker) if values else None
         return chunk or self._not_texts(values)
 
-    def column(self, values: list[object]) -> tuple[str, bytes, int]:
-        """Digest up to 65,536 objects of a column, where texts may be missing.
+    def column(self, values: Sequence[object]) -> tuple[str, bytes, int]:
+        """Digest up to 65,536 objects of a column, a list or an array; texts may be missing.
 
         Returns
         -------
         tuple
             What they are (``utf8``, ``null``, ``object``), the digest, how many are missing.
         """
-        chunk = text_chunk(values, self.tracker) if values else None
+        chunk = text_chunk(values, self.tracker) if len(values) else None
         if chunk is not None:
             return "utf8", chunk, 0
+        values = as_list(values)
         gaps = gaps_of(values)
         nulls = sum(gaps)
         if nulls:
@@ -255,6 +262,8 @@ def _rare_encoder(cls: type) -> Callable[[Encoder, Any], bytes]:
         return lambda _, value: _named_class(value)
     if cls is BuiltinFunctionType:
         return builtin_function
+    if cls is FunctionType:
+        return library_function
     if _is_named_tuple(cls):
         return _named_tuple(name)
     if _is_dataclass(cls):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mlops_nb.fingerprint.plain import Encoder
+    from mlops_nb.model import Fingerprint
 
 ROWS = 65_536
 """Rows of one chunk of a column."""
@@ -86,7 +87,7 @@ class Pass:
     def __init__(self, budget_bytes: int | None = None) -> None:
         self.budget_bytes = budget_bytes
         self.size_bytes = 0
-        self._scratch = [bytearray(), bytearray()]
+        self._scratch = [bytearray(), bytearray(), bytearray()]
         self._encoder: Encoder | None = None
 
     def take(self, size_bytes: int) -> None:
@@ -95,10 +96,13 @@ class Pass:
         if self.budget_bytes is not None and self.size_bytes > self.budget_bytes:
             raise OverBudgetError
 
+    def step(self) -> None:
+        """Be told that a chunk was read: a pass in the background gives way or stops here."""
+
     def scratch(self, size_bytes: int, *, slot: int = 0) -> bytearray:
         """Lend memory until the next call; fresh memory would cost 20 times a read of it.
 
-        Slot 0 is for values made canonical, slot 1 for values gathered from strided memory.
+        Slot 0 is for values made canonical, 1 and 2 for values gathered from strided memory.
         """
         if len(self._scratch[slot]) < size_bytes:
             self._scratch[slot] = bytearray(size_bytes)
@@ -206,6 +210,19 @@ def sequence_digest(tag: str, parts: Iterable[bytes]) -> bytes:
 def as_text(digest: bytes) -> str:
     """Write a digest as ``nbfp1:…``, and an empty one as nothing."""
     return PREFIX + digest.hex() if digest else ""
+
+
+def digest_inside(found: Fingerprint) -> str:
+    """Return the digest of a value that is a part of another one.
+
+    Raises
+    ------
+    OverBudgetError, OpaqueValueError
+        There is none.
+    """
+    if found.digest:
+        return found.digest
+    raise OverBudgetError if found.assurance == "skipped:budget" else OpaqueValueError(found.kind)
 
 
 def quoted(name: str) -> str:

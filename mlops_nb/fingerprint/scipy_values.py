@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from mlops_nb.fingerprint.instances import attributes_of, encode_attributes, is_own
 from mlops_nb.fingerprint.numpy_values import array_digest
 from mlops_nb.fingerprint.plain import attribute_of, class_path
 from mlops_nb.fingerprint.scheme import (
     OpaqueValueError,
     OverBudgetError,
     as_text,
+    digest_inside,
     digest_of,
     schema_digest,
 )
@@ -42,10 +44,22 @@ def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
 
 def encode(value: Any, cls: type, tracker: Pass) -> bytes:
     """Encode a sparse matrix inside a container."""
+    if not sparse.issparse(value):
+        return _encode_other(value, cls, tracker)
     found = read(value, cls, tracker)
-    if not found.digest:
-        raise OverBudgetError
-    return tracker.encoder.composite(found.kind, [found.digest])
+    return tracker.encoder.composite(found.kind, [digest_inside(found)])
+
+
+def _encode_other(value: Any, cls: type, tracker: Pass) -> bytes:
+    """Encode a distribution with its parameters, a spline, or another object of attributes."""
+    if not is_own(cls, "scipy"):
+        raise OpaqueValueError(class_path(cls))
+    attributes = attributes_of(value, cls)
+    if "dist" in attributes and "kwds" in attributes:
+        dist = attributes["dist"]
+        content = [class_path(type(dist)), dist.name, attributes["args"], attributes["kwds"]]
+        return tracker.encoder.composite("scipy distribution", content)
+    return encode_attributes(value, cls, tracker, lambda: attributes)
 
 
 def _digest(kind: str, shape: tuple[int, ...], value: Any, tracker: Pass) -> bytes:

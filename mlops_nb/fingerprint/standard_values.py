@@ -104,8 +104,35 @@ def builtin_function(encoder: Encoder, value: Any) -> bytes:
     """Encode a function in C by its name, if it is found under that name."""
     module, name = value.__module__ or "", value.__qualname__
     if module not in sys.modules or getattr(sys.modules[module], name, None) is not value:
-        raise OpaqueValueError
+        # torch's functions in C name no module.
+        module, name = "torch", value.__name__
+        if module not in sys.modules or vars(sys.modules[module]).get(name) is not value:
+            raise OpaqueValueError("function")
     return encoder.composite("function", [module, name])
+
+
+def library_function(encoder: Encoder, value: Any) -> bytes:
+    """Encode a function of a known library by its name; a user's is opaque, as its code counts."""
+    from mlops_nb.fingerprint.instances import is_known_function
+
+    module, name = value.__module__, value.__qualname__
+    if type(module) is not str or not is_known_function(module):
+        raise OpaqueValueError("function")
+    found = sys.modules.get(module)
+    for part in name.split("."):
+        found = object.__getattribute__(found, "__dict__").get(part) if found else None
+    if found is not value:
+        raise OpaqueValueError("function")
+    return encoder.composite("function", [module, name])
+
+
+def _partial(encoder: Encoder, value: Any) -> bytes:
+    content = [value.func, value.args, value.keywords]
+    return encoder.container(value, lambda: encoder.composite("partial", content))
+
+
+def _generator(encoder: Encoder, value: Any) -> bytes:
+    return encoder.composite("random", [value.getstate()])
 
 
 RARE: dict[str, Callable[[Encoder, Any], bytes]] = {
@@ -131,5 +158,7 @@ RARE: dict[str, Callable[[Encoder, Any], bytes]] = {
     "collections.Counter": _counter,
     "collections.deque": _deque,
     "types.SimpleNamespace": _namespace,
+    "functools.partial": _partial,
+    "random.Random": _generator,
 }
 """How to encode a value of each class, by the class's full name."""

@@ -230,7 +230,10 @@ class ModelFitted:
 
 @record
 class ArtifactLogged:
-    """Bytes with a role, inline in `data`, or in the file `staged` beside the spool."""
+    """Bytes with a role: in `data`, in the file `staged` beside the spool, or kept before.
+
+    `digest` and `size_bytes` name bytes that an earlier event of the session brought.
+    """
 
     run: str
     name: str
@@ -241,6 +244,8 @@ class ArtifactLogged:
     staged: str | None = None
     execution: str | None = None
     fit: str | None = None
+    digest: str = ""
+    size_bytes: int = 0
 
 
 @record

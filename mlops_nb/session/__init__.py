@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb import lineage
 from mlops_nb.capture import guard as guards
 from mlops_nb.capture.guard import guard
 from mlops_nb.config import load_settings
-from mlops_nb.environment import git_state, read_environment
+from mlops_nb.environment import read_environment
 from mlops_nb.fingerprint import fingerprint
+from mlops_nb.lineage import NotebookOrder, slice_of, verdict_of
 from mlops_nb.model import (
     EnvironmentSeen,
     Execution,
@@ -37,6 +37,7 @@ from mlops_nb.redact import redact
 from mlops_nb.session.background import Background
 from mlops_nb.session.batch import BatchCells, is_batch, search_notebook
 from mlops_nb.session.cards import Attempts, show_cards
+from mlops_nb.session.surroundings import Surroundings
 from mlops_nb.source import code_digest
 from mlops_nb.store.locate import locate
 from mlops_nb.store.owner import identity
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from mlops_nb.capture.hooks import Capture, LiveExecution
     from mlops_nb.config import Settings
-    from mlops_nb.lineage import NotebookOrder
     from mlops_nb.model import ExecutionEnded, ExecutionStarted, Json, OutputSeen, RunStatus
     from mlops_nb.tracking import LiveRun
 
@@ -101,9 +101,9 @@ class Session:
         self.spool = Spool.create(
             root, self.id, state_dir=settings.state_dir, on_trouble=self.warn
         )
-        environment = read_environment()
+        self._environment = read_environment()
         self.tracker = Tracker(
-            self.spool, self.id, environment=environment.digest, on_birth=self._note_git
+            self.spool, self.id, environment=self._environment_now, on_birth=self._note_code
         )
         self.evidence = Evidence(self.tracker)
         self.capture: Capture | None = None
@@ -112,6 +112,8 @@ class Session:
         self._batch_cells = BatchCells()
         self._uninstall: list[Callable[[], None]] = []
         self._background = Background()
+        self.surroundings = Surroundings(self.spool, self.id, self._background, self._judge)
+        environment = self._environment
         self.spool.append(EnvironmentSeen(environment.digest, environment.content))
         self._announce(environment.digest)
         self.is_batch = False
@@ -120,6 +122,17 @@ class Session:
     def _start_folder(self) -> Path:
         given = self.settings.notebook
         return Path(given).resolve().parent if given else Path.cwd()
+
+    def _environment_now(self) -> str:
+        """Read the environment again: something may have been installed since."""
+        with guard("environment"):
+            environment = read_environment()
+            if environment.digest != self._environment.digest:
+                self._environment = environment
+                self.spool.append(EnvironmentSeen(environment.digest, environment.content))
+                changes = {"environment": environment.digest}
+                self.spool.append(SessionChanged(self.id, time.time_ns(), changes))
+        return self._environment.digest
 
     def _announce(self, environment: str) -> None:
         self.spool.append(
@@ -151,6 +164,8 @@ class Session:
             from mlops_nb.store.drain import start_drainer
 
             start_drainer(self.spool, self.location, notebook=self.tracker.notebook)
+        with guard("files"):
+            self.surroundings.start(self._start_folder(), self.location, self.settings)
         atexit.register(self.close)
 
     def _watch_cells(self) -> None:
@@ -195,6 +210,7 @@ class Session:
             with guard("unload"):
                 undo()
         self._uninstall.clear()
+        self.surroundings.stop()
         with guard("close"):
             self._background.finish()
             self.tracker.end_all()
@@ -297,6 +313,7 @@ class Session:
         self.tracker.notebook = str(path)
         changes: dict[str, Json] = {"notebook": str(path), "notebook_assurance": assurance}
         self.spool.append(SessionChanged(self.id, time.time_ns(), changes))
+        self.surroundings.watch(path)
         self._follow_notebook()
 
     def _look_for_notebook(self, cell_meta: Mapping[str, Json] | None) -> None:
@@ -342,7 +359,7 @@ class Session:
         cells = saved_cells(self.notebook)
         positions = {cell_id: index for index, (cell_id, _) in enumerate(cells) if cell_id}
         sources = {cell_id: redact(source) for cell_id, source in cells if cell_id}
-        self.order = lineage.NotebookOrder(positions, sources, as_of_ns)
+        self.order = NotebookOrder(positions, sources, as_of_ns)
 
     # --- capture's callbacks ------------------------------------------------------------------
 
@@ -359,9 +376,12 @@ class Session:
         if live.parent is None and self.tracker.batch is None:
             with guard("notebook"):
                 self._look_for_notebook(live.cell_meta)
+        self.surroundings.cell_started(live, self.namespace)
 
     def execution_ended(self, live: LiveExecution, event: ExecutionEnded) -> None:
         """A cell has ended (called by capture)."""
+        if flags := self.surroundings.cell_ended(live, self.namespace):
+            event = replace(event, flags=(*event.flags, *flags))
         self.spool.append(event)
         self._ended.append((live.event, event))
         if live.event.is_inferred:
@@ -401,7 +421,7 @@ class Session:
 
     def _trace(self, run: LiveRun) -> None:
         """Write what the run needs and how far its order can be trusted; children share it."""
-        setup = lineage.slice_of(self.executions, run.body)
+        setup = slice_of(self.executions, run.body)
         family = (run, *run.children)
         for each in family:
             first, *others = [e for e in setup if e not in each.setup] or [""]
@@ -409,26 +429,27 @@ class Session:
                 each.setup += (first, *others)
                 self.spool.append(RunExecuted(each.id, first, "setup", tuple(others)))
         needed = {*run.setup, *run.body}
-        executions = [
+        run.needed = tuple(
             e for e in self.executions if e.id in needed and not is_only_looking(e.source)
-        ]
+        )
         # As the store works it out, from what was run.
-        run.code_digests = tuple(code_digest(e.transformed or e.source) for e in executions)
-        verdict = lineage.verdict_of(executions, self.order)
-        for each in family:
-            if each.verdict != verdict:
-                each.verdict = verdict
-                self.spool.append(RunChanged(each.id, time.time_ns(), {"verdict": verdict}))
+        run.code_digests = tuple(code_digest(e.transformed or e.source) for e in run.needed)
+        self._judge(run)
 
-    def _note_git(self, run: LiveRun) -> None:
+    def _judge(self, run: LiveRun) -> None:
+        """Write how far order, sources and code can be trusted; called from any thread."""
+        with self.tracker.lock:
+            if not run.needed:
+                return  # its first cell has not ended
+            verdict = verdict_of(run.needed, self.order, git=run.git)
+            for each in (run, *run.children):
+                if each.verdict != verdict:
+                    each.verdict = verdict
+                    self.spool.append(RunChanged(each.id, time.time_ns(), {"verdict": verdict}))
+
+    def _note_code(self, run: LiveRun) -> None:
         folder = self.notebook.parent if self.notebook else Path.cwd()
-
-        def note() -> None:
-            state = git_state(folder)
-            if state is not None:
-                self.spool.append(RunChanged(run.id, time.time_ns(), {"git": state}))
-
-        self._background.do(note)
+        self.surroundings.describe(run, folder)
 
 
 @dataclass(slots=True)

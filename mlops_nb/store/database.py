@@ -421,6 +421,13 @@ class Store:
             row = connection.execute(statement).mappings().first()
         return None if row is None else records.session(row)
 
+    def session_facts(self, id_: str) -> Mapping[str, model.Json]:
+        """Read what else was told of a session; empty for one that is not known."""
+        with self._reading() as connection:
+            statement = queries.rows_of(schema.sessions, "id", [id_])
+            row = connection.execute(statement).mappings().first()
+        return (None if row is None else row["facts"]) or {}
+
     def environment(self, digest: str) -> model.Environment | None:
         """Read an environment; None if there is none with this digest."""
         with self._reading() as connection:

@@ -24,6 +24,7 @@ from zlib import crc32
 from mlops_nb.errors import StoreError, StoreTooNew
 from mlops_nb.model import ArtifactLogged, SessionChanged
 from mlops_nb.store.codec import encode
+from mlops_nb.store.describing import Describer
 from mlops_nb.store.heads import write_group_heads
 from mlops_nb.store.homes import state_folder
 from mlops_nb.store.owner import is_gone, last_sign_ns
@@ -382,6 +383,7 @@ class _Drainer:
         self._store: Store | None = None
         self._position = SpoolPosition(spool.id)
         self._kernel = os.getppid()
+        self._describer = Describer(spool.session)
 
     def run(self) -> int:
         """Drain until the owner is gone, and a while longer if the store cannot be written."""
@@ -413,6 +415,8 @@ class _Drainer:
             return 0
         with locked(self._spool, time.monotonic() + _IDLE_PAUSE_S) as is_ours:
             count = take_in(store, self._spool) if is_ours else 0
+        if count:
+            self._describer.look(store)
         self._position = _committed(store, self._spool.id) or self._position
         return count
 

@@ -423,7 +423,8 @@ class Fold:
     def _artifact_logged(self, event: model.ArtifactLogged) -> None:
         self._touch(event.run, event.at_ns)
         row = _columns_of(event, schema.artifacts)
-        row["digest"], row["size_bytes"] = self._stored.get(id(event), ("", 0))
+        known = (event.digest, event.size_bytes)
+        row["digest"], row["size_bytes"] = self._stored.get(id(event), known)
         self._later(schema.artifacts, row)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from mlops_nb.model import DataUse, Json, RunKind, RunStatus
+    from mlops_nb.model import DataUse, Execution, Json, RunKind, RunStatus
     from mlops_nb.tracking.fits import FitGeneration
     from mlops_nb.tracking.tracker import Tracker
 
@@ -84,9 +84,11 @@ class LiveRun:
         self.fit_rows: list[dict[str, Json]] = []
         self.body: list[str] = []
         self.setup: list[str] = []
+        self.needed: tuple[Execution, ...] = ()
         self.log_cells: dict[str, str] = {}
         self.failure: Mapping[str, Json] | None = None
         self.verdict: Mapping[str, Json] | None = None
+        self.git: Mapping[str, Json] | None = None
         self.alert = ""
 
     def __repr__(self) -> str:

@@ -80,8 +80,10 @@ class Tracker(Writer):
         Takes the events.
     session
         The session's id.
-    experiment, environment
+    experiment
         Written to every run.
+    environment
+        Gives the digest of the environment as it is when a run is born.
     on_birth
         Called with each new run (the session adds git state, off the user's thread).
     """
@@ -92,13 +94,13 @@ class Tracker(Writer):
         session: str | None,
         *,
         experiment: str = "",
-        environment: str | None = None,
+        environment: Callable[[], str | None] = lambda: None,
         on_birth: Callable[[LiveRun], None] | None = None,
     ) -> None:
         super().__init__(sink)
         self.session = session
         self.experiment = experiment
-        self.environment = environment
+        self._environment = environment
         self.notebook: str | None = None
         self.next_name: str | None = None
         self.next_tags: dict[str, str] = {}
@@ -167,7 +169,7 @@ class Tracker(Writer):
                 parent=parent,
                 child=len(parent.children) + 1 if parent else None,
             )
-            run.environment = self.environment
+            run.environment = self._environment()
             if parent is not None:
                 parent.children.append(run)
             inherited = self.next_tags if parent is None else {}
@@ -187,7 +189,7 @@ class Tracker(Writer):
             parent=parent.id if parent else None,
             child=run.child,
             notebook=self.notebook,
-            environment=self.environment,
+            environment=run.environment,
             execution=run.execution,
         )
         self.sink.append(event)
@@ -219,6 +221,7 @@ class Tracker(Writer):
                 started_ns=first.started_ns,
                 execution=first.execution,
             )
+            parent.environment = first.environment
             first.parent, first.child, first.kind = parent, 1, "child"
             parent.children.append(first)
             self._announce(parent, self.next_tags)

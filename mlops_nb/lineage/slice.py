@@ -1,33 +1,23 @@
-"""What a run needs, and what its order of execution is worth: slice and verdict.
+"""The executions that a run needs: its own, and every earlier one that they depend on.
 
-Both are pure functions over execution records. A slice may hold too many executions, never too
-few: whatever cannot be told apart statically is included.
+A slice may hold too many executions, never too few: whatever cannot be told apart statically is
+included.
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mlops_nb.lineage.results import binds_underscore, gives_result, results_read
+from mlops_nb.record import record
 from mlops_nb.source import analyse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from mlops_nb.model import Execution, Json
-
-SEVERITY = (
-    "mutated-data",
-    "out-of-order",
-    "stale-source",
-    "dirty-code",
-    "order-unknown",
-    "linear",
-)
-"""Verdict labels, worst first."""
+    from mlops_nb.model import Execution
 
 AMBIENT = frozenset({"<rng>", "<cwd>", "<environ>", "<options>"})
 """Pseudo-names of state that every run is assumed to read."""
@@ -61,25 +51,6 @@ _WRITERS = (
     "remove",
     "urlretrieve",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NotebookOrder:
-    """The cells of a notebook as they stand now.
-
-    Attributes
-    ----------
-    positions
-        Cell id -> zero-based index in the notebook.
-    sources
-        Cell id -> source.
-    as_of_ns
-        When they stood so: the file's modification time, or now for the panel and a batch.
-    """
-
-    positions: Mapping[str, int]
-    sources: Mapping[str, str]
-    as_of_ns: int
 
 
 def slice_of(executions: Sequence[Execution], body: Collection[str]) -> tuple[str, ...]:
@@ -121,16 +92,59 @@ def _backwards(
     executions: Sequence[Execution], body: Collection[str], late: set[str]
 ) -> list[Execution]:
     needed: set[str] = {*AMBIENT, *late}
+    results = _Results()
     setup: list[Execution] = []
     is_below = False
     for execution in reversed(executions):
         if execution.id in body:
             is_below = True
-            needed |= _reads(execution)
-        elif is_below and (given := _gives(execution, needed)) is not None:
-            setup.append(execution)
-            needed = (needed - given) | _reads(execution)
+            # What the run itself bound, it does not need from an earlier attempt.
+            results.take(execution)
+            needed = (needed - (_gives(execution, needed) or set())) | _reads(execution)
+            results.ask(execution)
+        elif is_below:
+            gives = results.take(execution)
+            given = _gives(execution, needed)
+            if gives or given is not None:
+                setup.append(execution)
+                needed = (needed - (given or set())) | _reads(execution)
+                results.ask(execution)
     return setup[::-1]
+
+
+class _Results:
+    """The results that later executions read from IPython's memory, on the way back."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._numbers: set[int] = set()
+        self._is_any = False
+
+    def ask(self, execution: Execution) -> None:
+        """Note what an execution read."""
+        asked = results_read(execution)
+        self._depth = max(self._depth, asked.depth)
+        self._numbers |= asked.numbers
+        self._is_any = self._is_any or asked.is_any
+
+    def take(self, execution: Execution) -> bool:
+        """Tell whether an execution may have given one of them; what is certain is settled."""
+        if not (self._depth or self._numbers or self._is_any):
+            return False
+        if self._depth and binds_underscore(execution.source):
+            # IPython keeps its hands off a `_` that is the user's.
+            self._depth = 0
+            return True
+        certainty = gives_result(execution)
+        if certainty == "no":
+            return False
+        count = execution.execution_count
+        is_asked = self._is_any or count in self._numbers or (count is None and self._numbers)
+        is_last = self._depth > 0
+        if certainty == "yes":
+            self._depth -= is_last
+            self._numbers.discard(-1 if count is None else count)
+        return bool(is_asked or is_last)
 
 
 def _gives(execution: Execution, needed: set[str]) -> set[str] | None:
@@ -151,7 +165,7 @@ def _reads(execution: Execution) -> set[str]:
     return {*execution.reads, *execution.mutates, *_pseudo_names(execution.source).reads}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Pseudo:
     reads: frozenset[str]
     writes: frozenset[str]
@@ -186,76 +200,3 @@ def _paths_in(source: str) -> set[str]:
     texts = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant))
     found = (t for t in texts if isinstance(t, str) and 0 < len(t) < 256 and not t.isspace())  # noqa: PLR2004
     return {t.rpartition("/")[2] for t in found if "." in t.strip(".") and " " not in t}
-
-
-def verdict_of(executions: Sequence[Execution], order: NotebookOrder | None) -> dict[str, Json]:
-    """Judge whether a run's executions are what the notebook says, in its order.
-
-    Parameters
-    ----------
-    executions
-        Those the run needs, in run order.
-    order
-        The notebook as it stands; None where it is not known.
-
-    Returns
-    -------
-    dict
-        ``{"label": …, "reasons": [{"kind", "text"}, …]}``, the worst reason as the label.
-    """
-    outer = [e for e in executions if e.parent is None and e.status != "syntax"]
-    reasons = [*_order_reasons(outer, order), *_source_reasons(outer, order)]
-    kinds = {reason["kind"] for reason in reasons}
-    label = next((kind for kind in SEVERITY if kind in kinds), "linear")
-    return {"label": label, "reasons": reasons}
-
-
-def _place(execution: Execution, order: NotebookOrder | None) -> int | None:
-    if execution.cell_index is not None:
-        return execution.cell_index
-    if order is None or execution.cell_id is None:
-        return None
-    return order.positions.get(execution.cell_id)
-
-
-def _order_reasons(
-    executions: Sequence[Execution], order: NotebookOrder | None
-) -> list[dict[str, Json]]:
-    places = [_place(execution, order) for execution in executions]
-    reasons: list[dict[str, Json]] = []
-    if any(place is None for place in places):
-        unknown = sum(place is None for place in places)
-        text = f"the place of {unknown} of {len(places)} cells in the notebook is not known"
-        reasons.append({"kind": "order-unknown", "text": text})
-    known = [place for place in places if place is not None]
-    for before, after in itertools.pairwise(known):
-        if after < before:
-            text = f"cell {after + 1} ran after cell {before + 1}, which stands below it"
-            reasons.append({"kind": "out-of-order", "text": text})
-    repeated = sorted({place for place in known if known.count(place) > 1})
-    if repeated:
-        cells = ", ".join(str(place + 1) for place in repeated)
-        word = "cell" if len(repeated) == 1 else "cells"
-        reasons.append({"kind": "out-of-order", "text": f"{word} {cells} ran more than once"})
-    return reasons
-
-
-def _source_reasons(
-    executions: Sequence[Execution], order: NotebookOrder | None
-) -> list[dict[str, Json]]:
-    reasons: list[dict[str, Json]] = []
-    if order is None:
-        return reasons
-    for execution in executions:
-        if execution.cell_id is None or execution.started_at.timestamp() * 1e9 > order.as_of_ns:
-            continue  # the file is older than the execution: it cannot testify against it
-        source = order.sources.get(execution.cell_id)
-        if source is None:
-            text = f"the cell of execution {execution.order} is no longer in the notebook"
-        elif source.strip() != execution.source.strip():
-            place = order.positions[execution.cell_id] + 1
-            text = f"cell {place} has been edited since it ran"
-        else:
-            continue
-        reasons.append({"kind": "stale-source", "text": text})
-    return reasons

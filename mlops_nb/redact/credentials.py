@@ -1,0 +1,148 @@
+"""Passwords and keys within addresses, headers and connection strings."""
+
+from __future__ import annotations
+
+import re
+
+from mlops_nb.redact.marks import compiled, is_literal, is_random, mark
+
+# The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
+_URL = r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<value>[^\s:/@'\"<>{}]{1,200})@"
+_QUERY = (
+    r"(?i)(?<=[?&;])(?P<name>(?:x-(?:amz|goog)-)?(?:api[_-]?key|access[_-]?token|auth[_-]?token|"
+    r"private[_-]?token|security-token|signature|credential|client[_-]?secret|password|passwd|pwd|"
+    r"secret|token|key|sig|auth|awsaccesskeyid))=(?P<value>[^&\s'\"#<>{}$\\;]{8,2000})"
+)
+_SHORT_NAMES = frozenset({"token", "key", "sig", "auth", "credential", "signature"})
+_SURE_LENGTH = 16
+_BEARER = r"\b[Bb]earer[ ]{1,2}(?P<value>[A-Za-z0-9._~+/\-]{16,4000}=*)"
+_AUTHORIZATION = (
+    r"[Aa]uthorization\\?['\"]?\]?[ ]{0,2}[:=,][ ]{0,2}(?:\\?['\"])?"
+    r"(?:Basic|Token|token|ApiKey|Digest)[ ](?P<value>[A-Za-z0-9+/=_\-.]{8,2000})"
+)
+_HEADER = r"(?i)\bx-(?:api-key|auth-token|access-token)[ ]?:[ ]?(?P<value>[^\s'\",]{8,400})"
+_PAIR = (
+    r"(?:\bauth[ ]{0,2}=[ ]{0,2}\(|\bHTTP(?:Basic|Digest)Auth\()[ ]{0,2}"
+    r"(?P<q>['\"])[^'\"\n]{0,100}(?P=q)[ ]{0,2},[ ]{0,2}"
+    r"(?P<r>['\"])(?P<value>[^'\"\n]{3,200})(?P=r)"
+)
+_LOGIN = (
+    r"\blogin\([ ]{0,2}(?:(?:key|token|api_key)[ ]{0,2}=[ ]{0,2})?"
+    r"(?P<q>['\"])(?P<value>[A-Za-z0-9_\-]{20,200})(?P=q)"
+)
+_CONNECTION = (
+    r"(?i)(?<![A-Za-z0-9_.])(?P<name>password|passwd|pwd|accountkey|sharedaccesskey)[ ]?="
+    r"[ ]?(?P<value>[^;'\"\s&{}$<>(),]{3,300})"
+)
+_CONNECTION_PARTS = (
+    r"(?i)(?:^|[;\s])(?:server|data source|host|hostaddr|driver|database|dbname|endpoint|"
+    r"accountname|uid|user id|user|port)[ ]?="
+)
+_CONNECTION_HINTS = ("passw", "pwd", "accountkey", "accesskey")
+# A file of settings: one name of a variable a line.
+_LINE = (
+    r"(?m)^(?:export[ ])?(?P<name>[A-Z][A-Z0-9_]{0,60}"
+    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|PWD)[A-Z0-9_]{0,20})="
+    r"(?P<value>[^\s'\"${}()\[\],]{8,400})[ ]*$"
+)
+_LINE_HINTS = ("KEY=", "TOKEN", "SECRET", "PASS", "PWD=")
+_LONG = 20
+
+
+def without_credentials_in(text: str, lowered: str) -> str:
+    """Replace what is secret in addresses, headers and connection strings.
+
+    Parameters
+    ----------
+    text
+        What to look at.
+    lowered
+        The same in lower case: which patterns are worth trying.
+
+    Examples
+    --------
+    >>> header = "headers = {'Authorization': 'Basic YW5uOmh1bnRlcjI='}"
+    >>> without_credentials_in(header, header.lower())
+    "headers = {'Authorization': 'Basic ⟨secret:AUTHORIZATION⟩'}"
+    """
+    if "://" in text:
+        if "@" in text:
+            text = compiled(_URL).sub(_url, text)
+        if "?" in text:
+            text = compiled(_QUERY).sub(_query, text)
+    if "auth" in lowered:
+        text = compiled(_AUTHORIZATION).sub(_named("AUTHORIZATION"), text)
+        text = compiled(_PAIR).sub(_named("AUTH_PASSWORD"), text)
+    if "bearer " in lowered:
+        text = compiled(_BEARER).sub(_named("BEARER_TOKEN", has_to_be_random=True), text)
+    if "login(" in lowered:
+        text = compiled(_LOGIN).sub(_named("LOGIN_KEY", has_to_be_random=True), text)
+    if "x-a" in lowered:
+        text = compiled(_HEADER).sub(_named("API_KEY"), text)
+    if any(word in lowered for word in _CONNECTION_HINTS):
+        text = compiled(_CONNECTION).sub(_connection, text)
+    if any(hint in text for hint in _LINE_HINTS):
+        text = compiled(_LINE).sub(_line, text)
+    return text
+
+
+def _put(found: re.Match[str], name: str) -> str:
+    """Write a match with a mark in the place of its value."""
+    start, end = found.span("value")
+    return found.string[found.start() : start] + mark(name) + found.string[end : found.end()]
+
+
+def _named(name: str, *, has_to_be_random: bool = False) -> _Replacement:
+    return _Replacement(name, has_to_be_random=has_to_be_random)
+
+
+class _Replacement:
+    """Replaces a value by the mark of one name."""
+
+    __slots__ = ("_has_to_be_random", "_name")
+
+    def __init__(self, name: str, *, has_to_be_random: bool) -> None:
+        self._name, self._has_to_be_random = name, has_to_be_random
+
+    def __call__(self, found: re.Match[str]) -> str:
+        value = found["value"]
+        is_secret = is_literal(value) and (is_random(value) or not self._has_to_be_random)
+        return _put(found, self._name) if is_secret else found[0]
+
+
+def _url(found: re.Match[str]) -> str:
+    value = found["value"]
+    if value.startswith(("⟨", "$", "%(", "%s")) or "${" in value:
+        return found[0]
+    return _put(found, "URL_PASSWORD")
+
+
+def _query(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"]
+    is_short = name.lower().rpartition("-")[2] in _SHORT_NAMES and len(value) < _SURE_LENGTH
+    return found[0] if is_short or not looks_given(value) else _put(found, name)
+
+
+def looks_given(value: str) -> bool:
+    """Whether the value of a parameter of an address may be a secret."""
+    return is_literal(value) and is_random(value)
+
+
+def _connection(found: re.Match[str]) -> str:
+    """Replace the password of a connection string, which stands within one literal."""
+    text, start, end = found.string, found.start(), found.end()
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    at = max(line.rfind("'"), line.rfind('"'))
+    if at < 0 or line.count(line[at]) % 2 == 0:
+        return found[0]
+    after = re.match(r"[^'\"\n]*", text[end : end + 300])
+    segment = line[at + 1 :] + found[0] + (after[0] if after else "")
+    if not compiled(_CONNECTION_PARTS).search(segment) or not is_literal(found["value"]):
+        return found[0]
+    return _put(found, found["name"])
+
+
+def _line(found: re.Match[str]) -> str:
+    value = found["value"]
+    is_name = value.isidentifier() and len(value) < _LONG
+    return found[0] if is_name or not looks_given(value) else _put(found, found["name"])
