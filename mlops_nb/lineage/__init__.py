@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlops_nb.lineage.graph import Edge, LineageGraph, Node, graph_of
+    from mlops_nb.lineage.results import RESULT_FLAG
     from mlops_nb.lineage.slice import AMBIENT, slice_of
     from mlops_nb.lineage.verdict import SEVERITY, NotebookOrder, verdict_of
 
@@ -18,6 +19,7 @@ _MODULES = {
     "AMBIENT": "slice",
     "Edge": "graph",
     "LineageGraph": "graph",
+    "RESULT_FLAG": "results",
     "Node": "graph",
     "NotebookOrder": "verdict",
     "SEVERITY": "verdict",
@@ -28,6 +30,7 @@ _MODULES = {
 
 __all__ = [
     "AMBIENT",
+    "RESULT_FLAG",
     "SEVERITY",
     "Edge",
     "LineageGraph",

@@ -21,7 +21,7 @@ from mlops_nb.capture.guard import guard
 from mlops_nb.config import load_settings
 from mlops_nb.environment import read_environment
 from mlops_nb.fingerprint import fingerprint
-from mlops_nb.lineage import NotebookOrder, slice_of, verdict_of
+from mlops_nb.lineage import RESULT_FLAG, NotebookOrder, slice_of, verdict_of
 from mlops_nb.model import (
     EnvironmentSeen,
     Execution,
@@ -96,6 +96,7 @@ class Session:
         self.order: NotebookOrder | None = None
         self._ended: list[tuple[ExecutionStarted, ExecutionEnded]] = []
         self._executions: list[Execution] = []
+        self._with_result: set[str] = set()
         self.location = locate(self._start_folder(), settings)
         root = Path(self.location) / "spool"
         self.spool = Spool.create(
@@ -191,7 +192,9 @@ class Session:
     def executions(self) -> list[Execution]:
         """All executions so far, in the order they ended; made when somebody asks."""
         known = len(self._executions)
-        self._executions += [_as_execution(*pair) for pair in self._ended[known:]]
+        for started, ended in self._ended[known:]:
+            flags = (RESULT_FLAG,) if started.id in self._with_result else ()
+            self._executions.append(_as_execution(started, ended, flags))
         return self._executions
 
     @property
@@ -406,6 +409,8 @@ class Session:
 
     def output_seen(self, event: OutputSeen) -> None:
         """An output of a cell (called by capture, from any thread)."""
+        if event.kind == "result":
+            self._with_result.add(event.execution)
         self.spool.append(event)
 
     def _read_parameters(self, live: LiveExecution) -> None:
@@ -441,7 +446,8 @@ class Session:
         with self.tracker.lock:
             if not run.needed:
                 return  # its first cell has not ended
-            verdict = verdict_of(run.needed, self.order, git=run.git)
+            data = [use for each in (run, *run.children) for use in each.data.values()]
+            verdict = verdict_of(run.needed, self.order, git=run.git, data=data)
             for each in (run, *run.children):
                 if each.verdict != verdict:
                     each.verdict = verdict
@@ -463,7 +469,9 @@ class CellRun:
     model: str | None = None
 
 
-def _as_execution(started: ExecutionStarted, ended: ExecutionEnded) -> Execution:
+def _as_execution(
+    started: ExecutionStarted, ended: ExecutionEnded, more_flags: tuple[str, ...]
+) -> Execution:
     return Execution(
         id=started.id,
         session=started.session,
@@ -481,7 +489,8 @@ def _as_execution(started: ExecutionStarted, ended: ExecutionEnded) -> Execution
         binds=ended.binds,
         mutates=ended.mutates,
         deletes=ended.deletes,
-        flags=(*started.flags, *ended.flags),
+        flags=(*started.flags, *ended.flags, *more_flags),
+        execution_count=ended.execution_count or started.execution_count,
     )
 
 

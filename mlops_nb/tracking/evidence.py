@@ -121,6 +121,7 @@ class Evidence:
 
     def _write_fit(self, generation: FitGeneration) -> None:
         run, seen, tracker = generation.run, generation.seen, self.tracker
+        generation.note(tracker.execution)
         generation.train_digests = {
             d.fingerprint.digest for d in seen.data if d.fingerprint.digest
         }
@@ -272,6 +273,7 @@ class Evidence:
                     result, generation, on_training_data=on_training_data
                 )
             self.data_seen(generation, data)
+            generation.note(self.tracker.execution)
             self.tracker.add_to_body(generation.run, self.tracker.execution)
 
     def data_seen(self, generation: FitGeneration, data: Sequence[DataSeen]) -> None:
@@ -336,6 +338,8 @@ class Evidence:
             run = generation.run if generation is not None else self.tracker.current()
             if run is not None and (generation is None or generation.row is None):
                 fit = generation.id if generation is not None else None
+                if generation is not None:
+                    generation.note(self.tracker.execution)
                 self.tracker.put_table(run, key, rows, fit=fit)
 
     def _distinct(self, run: LiveRun, key: str, data: object) -> str:
@@ -356,6 +360,7 @@ class Evidence:
             generation.row[key] = value
             return
         event = self._event(generation.run, key, value, rule)
+        generation.note(event.execution)
         self.tracker.put_metric(generation.run, replace(event, fit=generation.id))
 
     def _write_plain(self, run: LiveRun, key: str, value: float, rule: Binding) -> None:

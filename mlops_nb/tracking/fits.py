@@ -76,6 +76,8 @@ class FitGeneration:
         Time in the calls that went on with it, in the same cell.
     has_failed
         Whether the fit raised.
+    cells
+        Executions that gave evidence of it, in order.
     """
 
     id: str
@@ -90,3 +92,9 @@ class FitGeneration:
     batches_seen: int = 0
     more_ns: int = 0
     has_failed: bool = False
+    cells: list[str] = field(default_factory=list)
+
+    def note(self, execution: str | None) -> None:
+        """Note that a cell gave evidence of it."""
+        if execution is not None and execution not in self.cells:
+            self.cells.append(execution)

@@ -6,6 +6,7 @@ spool. The state kept is what is needed to decide where the next piece of eviden
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from contextvars import ContextVar
@@ -16,7 +17,6 @@ from mlops_nb.errors import ArtifactUnreadable
 from mlops_nb.model import (
     FitMoved,
     RunChanged,
-    RunExecuted,
     RunStarted,
     TagSet,
     new_run_id,
@@ -27,7 +27,7 @@ from mlops_nb.tracking.values import as_json, encode_table, encode_value, figure
 from mlops_nb.tracking.writer import Sink, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -153,8 +153,12 @@ class Tracker(Writer):
         started_ns: int | None = None,
         group: str | None = None,
         run_id: str | None = None,
+        cells: Sequence[str] | None = None,
     ) -> LiveRun:
-        """Begin a run; `name` (else `next_name`) names it and its group."""
+        """Begin a run; `name` (else `next_name`) names it and its group.
+
+        `cells` are the executions it was born of, if these are not the one that runs now.
+        """
         with self.lock:
             given = name or (None if parent else self.next_name)
             run = LiveRun(
@@ -173,10 +177,12 @@ class Tracker(Writer):
             if parent is not None:
                 parent.children.append(run)
             inherited = self.next_tags if parent is None else {}
-            self._announce(run, {**inherited, **(tags or {})})
+            self._announce(run, {**inherited, **(tags or {})}, cells)
             return run
 
-    def _announce(self, run: LiveRun, tags: Mapping[str, str]) -> None:
+    def _announce(
+        self, run: LiveRun, tags: Mapping[str, str], cells: Sequence[str] | None = None
+    ) -> None:
         parent = run.parent
         event = RunStarted(
             id=run.id,
@@ -196,7 +202,12 @@ class Tracker(Writer):
         for key, value in tags.items():
             self.set_tag(key, value, run=run)
         self._target = None
-        self.touch(run)
+        if cells is None:
+            self.touch(run)
+        else:
+            self.changed[run.id] = run
+            for execution in cells:
+                self.add_to_body(run, execution)
         if self._on_birth is not None and parent is None:
             self._on_birth(run)
 
@@ -241,11 +252,10 @@ class Tracker(Writer):
                 default_name=generation.seen.name,
                 parent=container,
                 started_ns=generation.started_ns,
+                cells=generation.cells,
             )
             child.execution = generation.execution
             self.sink.append(FitMoved(container.id, child.id, generation.id))
-            if generation.execution is not None:
-                self.sink.append(RunExecuted(child.id, generation.execution, "body"))
             generation.run = child
             child.fits, container.fits = [generation], []
             child.params = {
@@ -528,15 +538,25 @@ def _shape_digest(cell: Cell) -> str:
 
 @lru_cache(maxsize=4096)
 def is_only_looking(source: str) -> bool:
-    """Whether a cell holds nothing but our own magics, which change nothing of the user's.
+    """Whether a cell holds nothing but our own verbs, which change nothing of the user's.
 
     Examples
     --------
     >>> is_only_looking("%mlops_compare --all")
     True
-    >>> is_only_looking("x = 1")
+    >>> is_only_looking("mn.diff('@-1', '@-2')")
+    True
+    >>> is_only_looking("import mlops_nb as mn")
     False
     """
     lines = [line.strip() for line in source.splitlines()]
     code = [line for line in lines if line and not line.startswith("#")]
-    return all(line.startswith(("%mlops_", "%load_ext mlops_nb")) for line in code)
+    return all(map(_LOOKS.match, code))
+
+
+# The arguments call nothing: ``mn.show(train())`` trains. An import binds a name for later cells.
+_LOOKS = re.compile(
+    r"%mlops_|%load_ext mlops_nb"
+    r"|(mn|mlops_nb)\.(compare|diff|diff_data|environment|fingerprint|lineage|runs|show)"
+    r"\([^()]*\)(\.\w+)*\s*;?$"
+)
