@@ -33,6 +33,7 @@ from mlops_nb.errors import (
 from mlops_nb.model import (
     ArtifactLogged,
     RunChanged,
+    TagSet,
 )
 from mlops_nb.store import Store
 from mlops_nb.store.segments import SpoolPosition
@@ -305,3 +306,42 @@ def test_who_may_only_read_can_read(store, tmp_path_factory, waits):
     _, ours, refused = done.stdout.splitlines()
     assert ours == "True ['churn'] b'bytes' 0"
     assert "may only be read" in refused
+
+
+MANY_READERS = """
+import os, sys
+from mlops_nb.store import Store
+from mlops_nb.model import TagSet
+with Store.open(sys.argv[1]) as store:
+    print("open", flush=True)
+    sys.stdin.readline()
+    store.make_durable()
+    print("durable", flush=True)
+    sys.stdin.readline()
+    store.apply([TagSet(sys.argv[2], "by", "child", 5)])
+    paths = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    names = [os.readlink(path) for path in paths if os.path.lexists(path)]
+    print(any(name.endswith("store.db-wal (deleted)") for name in names), flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_making_it_durable_keeps_the_locks_that_others_respect(tmp_path):
+    folder = tmp_path / ".mlops"
+    with Store.open(folder, create=True) as store:
+        store.apply([run_started(A)])
+    command = [sys.executable, "-c", MANY_READERS, str(folder), A]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as child:
+        assert child.stdout.readline() == "open\n"
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "durable\n"
+        # The last one to leave removes the log, unless it sees that somebody is still there.
+        with Store.open(folder) as other:
+            other.apply([TagSet(A, "by", "other", 4)])
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "False\n"
+    with Store.open(folder) as store:
+        assert store.get_run(A).tags == {"by": "child"}

@@ -172,6 +172,10 @@ def test_a_subclass_is_opaque_as_it_may_lie():
 def test_a_frame_over_the_budget_has_its_schema_but_no_digest():
     frame = pl.DataFrame({"n": np.arange(10_000.0), "t": ["text"] * 10_000})
     full, skipped = fingerprint(frame), fingerprint(frame, budget_bytes=999)
-    assert (skipped.assurance, skipped.digest, skipped.shape) == ("skipped:budget", "", (10_000, 2))
+    assert (skipped.assurance, skipped.digest, skipped.shape) == (
+        "skipped:budget",
+        "",
+        (10_000, 2),
+    )
     assert skipped.schema_digest == full.schema_digest
     assert fingerprint(frame, budget_bytes=full.size_bytes).digest == full.digest

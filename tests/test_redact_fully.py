@@ -41,7 +41,7 @@ RANDOM = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xYz"
             "DISCORD_BOT_TOKEN",
             id="discord",
         ),
-        pytest.param(f"aws_secret = '{RANDOM + 'abcdefg'}'", "aws_secret", id="aws"),
+        pytest.param(f"aws key is '{RANDOM + 'abcdefg'}'", "AWS_ACCESS_KEY", id="aws"),
         pytest.param(f"signature_salt = '{HEXES * 2}'", "signature_salt", id="random after a name"),
         pytest.param(f"service_key := 'x{RANDOM}'", "service_key", id="service key"),
         pytest.param(f"'{RANDOM[:16]}' == my_secret", "my_secret", id="compared backwards"),
@@ -78,10 +78,10 @@ def test_nothing_found_is_the_same_object():
 
 # --- what is none -----------------------------------------------------------------------------
 
-_RANDOM = random.Random(7)
+_RANDOM = random.Random(7)  # noqa: S311  the same noise each time
 NOISE = {
     "digests": json.dumps({f"key_{n}": hashlib.sha256(bytes([n])).hexdigest() for n in range(200)}),
-    "short digests": "\n".join(hashlib.md5(bytes([n])).hexdigest() for n in range(200)),
+    "short digests": "\n".join(hashlib.blake2b(bytes([n]), digest_size=16).hexdigest() for n in range(200)),
     "identifiers": " ".join(str(uuid.UUID(int=_RANDOM.getrandbits(128))) for _ in range(200)),
     "image": '<img src="data:image/png;base64,'
     + base64.b64encode(_RANDOM.randbytes(60_000)).decode() + '">',
@@ -228,9 +228,8 @@ def test_an_event_without_secrets_is_the_same_object(event):
     assert redact_event(event) is event
 
 
-def test_a_deep_value_ends():
+def test_a_secret_deep_within_a_value_is_found():
     value: object = "password = 'hunter22'"
     for _ in range(50):
         value = [value]
-    event = model.ParamLogged("r", "deep", value, 0)
-    assert redact_event(event).key == "deep"
+    assert "hunter22" not in repr(redact_event(model.ParamLogged("r", "deep", value, 0)))

@@ -47,7 +47,7 @@ from mlops_nb.replay.secrets import find_secrets
 from mlops_nb.source import code_digest
 from mlops_nb.store import Store
 
-PATIENCE_S = 60
+PATIENCE_S = 150
 COMMAND = [sys.executable, "-m", "mlops_nb"]
 
 
@@ -351,6 +351,12 @@ def test_a_record_cannot_give_git_orders(tmp_path, commit):
     (tmp_path / ".git").mkdir()
     git = {"commit": commit, "modules": [{"path": "../../etc/passwd", "digest": None}, "odd"]}
     assert changed_code(git, tmp_path) == ()
+
+
+def test_a_kernel_that_died_is_said_to_have_died():
+    died = Value("outcome", 0, "", "", "ok", "lost", "differs")
+    (cause,) = likely_causes(died, Circumstances((execution("fit()"),)))
+    assert "kernel died" in cause.text
 
 
 def test_what_cannot_be_imported_is_a_matter_of_packages():

@@ -387,6 +387,28 @@ def test_two_fits_in_a_block_become_children_with_their_evidence(notebook):
     assert {r.status for r in runs} == {"finished"}
 
 
+def test_a_child_holds_the_cells_that_gave_its_evidence(notebook):
+    notebook.run(
+        """
+        import mlops_nb as mn
+        run = mn.run("both")
+        """,
+        "a = LogisticRegression(C=0.5, max_iter=500).fit(X_train, y_train)",
+        "accuracy_score(y_test, a.predict(X_test))",
+        "b = DecisionTreeClassifier().fit(X_train, y_train)\nb.score(X_test, y_test)",
+        "run.end()",
+    )
+    runs = notebook.runs()
+    first, second = sorted((r for r in runs if r.parent), key=lambda r: r.child)
+    with Store.open(notebook.folder / ".mlops") as store:
+        of_first, of_second = (
+            [e.source.split()[0] for e in store.executions(child.body)]
+            for child in (first, second)
+        )
+    assert of_first == ["a", "accuracy_score(y_test,"]
+    assert of_second == ["b"]
+
+
 def test_a_tracked_function_keeps_arguments_and_returned_metrics(notebook):
     notebook.run(
         """

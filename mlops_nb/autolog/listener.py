@@ -31,6 +31,7 @@ SYNCHRONOUS_BYTES = 256_000_000
 _DATA_ARGUMENTS = ("X", "y", "Y", "X_test", "sample_weight")
 _TRUTHS = ("y_true", "labels_true", "y_score_true", "Y_true")
 _CONTINUING = frozenset({"partial_fit"})
+_SCALARS = (str, bytes, bool, int, float)
 
 
 class SklearnListener:
@@ -252,13 +253,13 @@ class _NoDataflow:
 
 def _identify(value: object) -> Fingerprint | None:
     """Fingerprint of a table, array or list given as data; None for what is no data."""
-    if isinstance(value, str | bytes | bool | int | float) or value is None:
+    if not _can_carry(value):
         return None
     return fingerprint(value, budget_bytes=SYNCHRONOUS_BYTES)
 
 
 def _can_carry(value: object) -> bool:
-    return value is not None and not isinstance(value, str | bytes | bool | int | float)
+    return value is not None and not issubclass(type(value), _SCALARS)
 
 
 def _snake_case(name: str) -> str:

@@ -72,12 +72,15 @@ def _budget_for(calls: Iterable[str]) -> int:
     return FIT_BUDGET_BYTES if any(tail.startswith(_FITS) for tail in tails) else BUDGET_BYTES
 
 
+_CONTAINERS = frozenset({list, dict, set, tuple, bytearray})
+
+
 def _witness(value: object, budget_bytes: int) -> tuple[object, int]:
     """Something that is equal only for equal content, and the bytes that were read for it."""
     size = _size(value)
     if not 0 <= size <= budget_bytes:
         return None, 0
-    if isinstance(value, list | dict | set | tuple | bytearray):
+    if type(value) in _CONTAINERS:
         return _of_container(value), size
     kind = type(value)
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
@@ -90,7 +93,7 @@ def _witness(value: object, budget_bytes: int) -> tuple[object, int]:
 def _size(value: Any) -> int:
     """Bytes that a witness of a value reads; -1 where there is none."""
     kind = type(value)
-    if kind in {list, dict, set, tuple, bytearray}:
+    if kind in _CONTAINERS:
         return _count(value, _DEPTH) * 8
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
         return int(value.nbytes)

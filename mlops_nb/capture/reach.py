@@ -6,7 +6,7 @@ import dis
 import types
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb.record import record
 
@@ -66,7 +66,8 @@ def _collect_codes(
     value: object, namespace: Namespace, codes: list[types.CodeType], depth: int = 3
 ) -> None:
     """Gather code of the notebook that using a value may run."""
-    if isinstance(value, types.FunctionType) and value.__globals__ is namespace:
+    # By `type` here and below: `isinstance` asks a value for its ``__class__``.
+    if type(value) is types.FunctionType and value.__globals__ is namespace:
         codes.append(value.__code__)
     if depth:
         for part in _parts(value):
@@ -74,17 +75,17 @@ def _collect_codes(
                 _collect_codes(part, namespace, codes, depth - 1)
 
 
-def _parts(value: object) -> Iterable[object]:
+def _parts(value: Any) -> Iterable[object]:
     """What a function, class or instance runs: methods, bases, what it wraps."""
     kind = type(value)
-    if isinstance(value, types.FunctionType):
+    if kind is types.FunctionType:
         return [*vars(value).values(), *map(_content, value.__closure__ or ())]
-    if isinstance(value, type):
+    if issubclass(kind, type):
         is_ours = value.__module__ == "__main__"
         return [*vars(value).values(), *value.__bases__] if is_ours else ()
-    if isinstance(value, types.MethodType | staticmethod | classmethod):
+    if kind in {types.MethodType, staticmethod, classmethod}:
         return [value.__func__]
-    if isinstance(value, property):
+    if kind is property:
         return [value.fget, value.fset]
     if kind.__module__ == "functools":
         return [getattr(value, "func", None), getattr(value, "__wrapped__", None)]

@@ -71,7 +71,8 @@ _IMMUTABLE_ELSEWHERE = (
 
 def mark(value: object) -> object:
     """Something to know a value by later, without keeping it alive; None if there is nothing."""
-    if isinstance(value, _SMALL) or (isinstance(value, str) and len(value) < _LONG_TEXT):
+    kind = type(value)  # `isinstance` would ask the value for its ``__class__``
+    if issubclass(kind, _SMALL) or (type(value) is str and len(value) < _LONG_TEXT):
         return (value,)
     try:
         return weakref.ref(value)

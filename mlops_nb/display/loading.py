@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlops_nb.capture.files.digest import Digests
+from mlops_nb.capture.files.state import file_state
 from mlops_nb.compare import compare_runs
 from mlops_nb.compare.columns import SCORED_AGAIN
 from mlops_nb.display.cells import digests_to_show
 from mlops_nb.display.comparison import ComparisonView
 from mlops_nb.display.run import RunView
 from mlops_nb.errors import StoreError
+from mlops_nb.lineage import reviewed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from mlops_nb.capture.files.state import FileState
     from mlops_nb.display.view import Place
-    from mlops_nb.model import Run
+    from mlops_nb.model import Execution, Run
     from mlops_nb.store import Store
 
 _RUNS_TO_LOOK_BACK = 50
+_LOOK_BYTES = 500_000_000
 # What no reference holds: `tag:stage=prod` has no blank, and no name of a run an operator.
 _QUERY = re.compile(
     r"[<>!]|\s(=|==|like|in|is|not)\s|^\s*(order by|not)\s|^[\w.]+\s*==?\s*['\"\d]"
@@ -91,10 +97,10 @@ def view_run(
         for other in store.runs(limit=_RUNS_TO_LOOK_BACK)
         if other.id != run.id and other.started_at <= run.started_at
     ]
-    executions = store.executions(run.executions)
+    executions = sorted(store.executions(run.executions), key=lambda execution: execution.order)
     return RunView(
-        run,
-        tuple(sorted(executions, key=lambda execution: execution.order)),
+        replace(run, verdict=reviewed(run.verdict, executions, _input_states(executions))),
+        tuple(executions),
         series={key: store.series(run.id, key).values for key in _curves(run)},
         environment=store.environment(run.environment) if run.environment else None,
         before=_attempt_before(run, earlier),
@@ -103,6 +109,17 @@ def view_run(
         sections=sections,
         place=place,
     )
+
+
+def _input_states(executions: Sequence[Execution]) -> dict[str, FileState]:
+    """Look at the files that a run read, as far as that is quick."""
+    digests, left_bytes = Digests(), _LOOK_BYTES
+    states: dict[str, FileState] = {}
+    for use in (use for execution in executions for use in execution.files if use.mode == "r"):
+        if use.uri not in states:
+            states[use.uri] = file_state(use, digests=digests, budget_bytes=left_bytes)
+            left_bytes = max(0, _LOOK_BYTES - digests.read_bytes)
+    return states
 
 
 def _selected(

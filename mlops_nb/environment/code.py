@@ -209,7 +209,7 @@ class _Project:
         contents = {place: self._content(file) for place, file in files.items()}
         is_versioned = git_root(self._root) is not None
         status = read_status(self._root, timeout_s) if is_versioned else None
-        states = self._states(files, status, deadline)
+        states = self._states(files, contents, status, deadline)
         found = _Findings()
         for place, state in states.items():
             if state != "committed":
@@ -272,7 +272,11 @@ class _Project:
     # --- git ----------------------------------------------------------------------------------
 
     def _states(
-        self, files: Mapping[str, str], status: Status | None, deadline: float
+        self,
+        files: Mapping[str, str],
+        contents: Mapping[str, _Content | None],
+        status: Status | None,
+        deadline: float,
     ) -> dict[str, ModuleState]:
         """Say of each file how it stands to the commit."""
         states: dict[str, ModuleState] = dict.fromkeys(files, "unversioned")
@@ -286,8 +290,8 @@ class _Project:
                 continue
             for place in places:
                 states[place] = _state(place[len(below) :], theirs, marks)
-        for place in files:
-            if not (self._root / place).exists():
+        for place, content in contents.items():
+            if content is None and not os.path.lexists(files[place]):
                 states[place] = "missing"
         return states
 

@@ -25,13 +25,20 @@ _STANDARD = os.path.dirname(os.path.realpath(os.__file__)) + os.sep  # noqa: PTH
 _names_of: Callable[[ModuleType], Mapping[str, object]] = vars(ModuleType)["__dict__"].__get__
 
 
+def file_of(module: object) -> str | None:
+    """Give the file that a module says it came from."""
+    if not isinstance(module, ModuleType):
+        return None
+    file = _names_of(module).get("__file__")
+    return file if isinstance(file, str) else None
+
+
 def files_of(modules: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Give name and file of each module that has one."""
     for name, module in modules.items():
-        if isinstance(module, ModuleType):
-            file = _names_of(module).get("__file__")
-            if file.__class__ is str and name.__class__ is str:
-                yield name, file
+        file = file_of(module)
+        if file is not None and name.__class__ is str:
+            yield name, file
 
 
 def project_root(folder: str | Path) -> Path:
@@ -61,7 +68,8 @@ class ProjectModules:
     def __init__(self, root: Path) -> None:
         self.root = str(root)
         self._prefix = self.root.rstrip(os.sep) + os.sep
-        self._places: dict[str, str | None] = {}
+        self._seen: dict[str, int] = {}
+        self._mine: dict[str, str] = {}
         self._folders: dict[str, str | None] = {}
         self._repositories: dict[str, str] = {}
 
@@ -73,14 +81,19 @@ class ProjectModules:
         dict
             Path below the root -> path to open, in the order in which they were imported.
         """
-        places = self._places
-        found: dict[str, str] = {}
-        for _, file in files_of(modules):
-            try:
-                place = places[file]
-            except KeyError:
-                place = places[file] = self._place(file)
+        seen, mine = self._seen, self._mine
+        for name in [name for name, module in modules.items() if seen.get(name) != id(module)]:
+            module = modules[name]
+            seen[name] = id(module)
+            file = file_of(module)
+            place = None if file is None else self._place(file)
+            mine.pop(name, None)
             if place is not None:
+                mine[name] = place
+        found: dict[str, str] = {}
+        for name, place in mine.items():
+            file = file_of(modules.get(name))
+            if file is not None:
                 found[place] = file
         return found
 

@@ -29,10 +29,10 @@ from mlops_nb.fingerprint.jobs import (
     with_sample,
 )
 from mlops_nb.fingerprint.known import Reached, is_of_texts
-from mlops_nb.fingerprint.memory import buffers_of, is_shared, shared_memory
+from mlops_nb.fingerprint.memory import buffers_of, holds_only_atoms, is_shared, shared_memory
 from mlops_nb.fingerprint.pacing import LEAST_BUDGET_S, SHARE_OF_CELL, Allowance, PacedPass
 from mlops_nb.fingerprint.sampling import sampled
-from mlops_nb.fingerprint.scheme import FAILURES
+from mlops_nb.fingerprint.scheme import FAILURES, OverBudgetError
 from mlops_nb.fingerprint.unchanged import Unchanged, stable_copy
 from mlops_nb.fingerprint.weight import weight_of
 
@@ -402,16 +402,29 @@ class Hasher:
         if unchanged is None:
             is_same = job.sample is None or is_same_sample(job.sample, sampled(job.target))
             job.is_reached |= not is_same
+            job.is_plain = self._is_plain(job, found)
             return found, False
-        verdict = unchanged.verdict()
+        # Before the pages are looked at: what they are asked is whether this is true still.
+        job.is_plain = self._is_plain(job, found)
+        verdict = unchanged.verdict(found)
         for _ in range(_ATTEMPTS - 1):
             if verdict == "again" and not job.is_settled:
                 found = self._hash(job)
-                verdict = unchanged.verdict()
+                verdict = unchanged.verdict(found)
         job.is_reached |= verdict == "lost"
         # Clean pages do not tell whether objects changed, unless they are such as cannot.
-        is_told = not unchanged.has_objects or found.assurance != "exact" or is_of_texts(found)
+        is_told = job.is_plain or found.assurance != "exact"
         return found, verdict == "certain" and is_told
+
+    def _is_plain(self, job: Job, found: Fingerprint) -> bool:
+        """Whether what the memory of a value says cannot be changed elsewhere."""
+        if job.inner is None or is_of_texts(found):
+            return True
+        tracker = PacedPass(None, lambda: self._is_cancelled)
+        try:
+            return holds_only_atoms(job.target, tracker.step)
+        except OverBudgetError:
+            return False
 
     def _judge(self, job: Job) -> None:
         """Settle by the word of the session, or wait for it."""
@@ -473,7 +486,7 @@ class Hasher:
             told, job.then = job.then, []
         self._let_go(job)
         if job.claim is not None and self._known is not None:
-            self._known.fulfil(job.claim, final)
+            self._known.fulfil(job.claim, final, is_plain=job.is_plain)
         try:
             for then in [*told, *([self._on_done] if self._on_done is not None else [])]:
                 with self._guarded():

@@ -59,7 +59,7 @@ def cells_of(value: Any) -> dict[str, Cells]:
         The value is not of a class whose cells can be read without code of somebody.
     """
     cls = type(value)
-    if cls is np.ndarray:
+    if cls in {np.ndarray, np.memmap}:
         return {"": _array_cells(value)}
     for library, read in _LIBRARIES.items():
         if library in sys.modules and cls.__module__.partition(".")[0] == library:
@@ -75,8 +75,14 @@ def index_cells(value: Any) -> dict[str, Cells]:
     return {f"{INDEX}{i}": _series_cells(levels.iloc[:, i]) for i in range(levels.shape[1])}
 
 
-def differing(was: Cells, now: Cells, start: int, stop: int) -> tuple[int, NDArray[np.intp]]:
-    """Compare some rows: how many cells differ, and in which rows, counted from `start`."""
+def differing(
+    was: Cells, now: Cells, start: int, stop: int, *, are_gaps_alike: bool
+) -> tuple[int, NDArray[np.intp]]:
+    """Compare some rows: how many cells differ, and in which rows, counted from `start`.
+
+    Missing objects of several kinds, as None and NaN, are alike in a column of texts but not
+    in one of any objects.
+    """
     old, old_missing = was.part(start, stop)
     new, new_missing = now.part(start, stop)
     if isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
@@ -84,7 +90,8 @@ def differing(was: Cells, now: Cells, start: int, stop: int) -> tuple[int, NDArr
     else:
         is_equal = _are_objects_equal(_as_list(old), _as_list(new))
     is_missing = old_missing | new_missing
-    if is_missing.any():
+    are_numbers = isinstance(old, np.ndarray) or isinstance(new, np.ndarray)
+    if (are_gaps_alike or are_numbers) and is_missing.any():
         is_equal = np.where(is_missing, old_missing & new_missing, is_equal)
     is_different = ~is_equal.reshape(stop - start, -1)
     return int(np.count_nonzero(is_different)), np.flatnonzero(is_different.any(axis=1))
@@ -105,29 +112,29 @@ def row_digests(columns: dict[str, Cells], names: list[str]) -> NDArray[np.uint6
 
 def _are_equal(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
     """Compare numbers; of one dtype bit by bit, but any NaN equals any other."""
+    kinds = {old.dtype.kind, new.dtype.kind}
     if old.dtype == new.dtype and old.dtype.itemsize in _UNSIGNED:
         unsigned = _UNSIGNED[old.dtype.itemsize]
         equal: NDArray[np.bool_] = np.ascontiguousarray(old).view(unsigned) == (
             np.ascontiguousarray(new).view(unsigned)
         )
+    elif kinds == {"i", "u"}:
+        # As one type they would be rounded to floats.
+        equal = (old >= 0) & (new >= 0) & (old.astype(np.uint64) == new.astype(np.uint64))
     else:
         equal = np.equal(old, new)
-        if {old.dtype.kind, new.dtype.kind} <= set("iuf") and old.dtype.kind != new.dtype.kind:
+        if "f" in kinds and kinds & {"i", "u"}:
             # Large integers are rounded on the way to a float, so the way back has to agree.
             equal &= _survives(old, new)
-    if old.dtype.kind in "fc" and new.dtype.kind in "fc":
+    if kinds <= {"f", "c"}:
         equal |= np.isnan(old) & np.isnan(new)
     return equal
 
 
 def _survives(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
-    integers, others = (old, new) if old.dtype.kind in "iu" else (new, old)
-    if others.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            back = others.astype(integers.dtype)
-    else:
-        back = others
-    survives: NDArray[np.bool_] = back == integers
+    integers, floats = (new, old) if old.dtype.kind == "f" else (old, new)
+    with np.errstate(invalid="ignore"):
+        survives: NDArray[np.bool_] = floats.astype(integers.dtype) == integers
     return survives
 
 
@@ -172,17 +179,22 @@ def _as_list(values: NDArray[Any] | list[Any]) -> list[Any]:
 
 
 def _array_cells(array: NDArray[Any]) -> Cells:
-    rows = array.shape[0] if array.ndim else 1
-    width = math.prod(array.shape[1:])
-    folded = array.reshape(rows, -1) if array.size and array.dtype.names is None else None
-    if folded is None:
+    if array.dtype.names is not None or not array.size:
         raise OpaqueValueError
-    return Cells(rows, width, str(array.dtype), lambda a, b: _plain_part(folded[a:b]))
+    rows = array.reshape(1) if not array.ndim else array
+    width = math.prod(rows.shape[1:])
+    # Slices before folding: that copies where the rows are not in one piece.
+    return Cells(
+        len(rows),
+        width,
+        str(array.dtype),
+        lambda first, last: _plain_part(rows[first:last].reshape(last - first, -1)),
+    )
 
 
 def _plain_part(values: NDArray[Any]) -> Part:
     if values.dtype.kind in "mM":
-        values = values.view(np.int64)
+        return values, np.isnat(values)
     if values.dtype.kind in "biufc":
         return values, np.zeros(values.shape, np.bool_)
     listed = values.reshape(-1).tolist()
@@ -213,8 +225,7 @@ def _series_cells(series: Any) -> Cells:
         if hasattr(values, "_mask") and values.dtype.kind in "biuf":
             return values._data, values._mask  # noqa: SLF001
         if values.dtype.kind in "mM" and hasattr(values, "_ndarray"):
-            stamps = values._ndarray.view(np.int64)  # noqa: SLF001
-            return stamps, stamps == np.iinfo(np.int64).min
+            return _plain_part(values._ndarray)  # noqa: SLF001
         listed = values.tolist()
         return listed, np.array(gaps_of(listed), np.bool_)
 

@@ -29,6 +29,7 @@ def look_at_values(found: DataDifference, before: object, after: object) -> Data
 
     try:
         old, new = cells_of(before), cells_of(after)
+        labels = index_cells(before), index_cells(after)
     except FAILURES:
         return found
     step = chunk_rows_of(found.after) or 65_536
@@ -38,7 +39,7 @@ def look_at_values(found: DataDifference, before: object, after: object) -> Data
     found = judged(replace(found, columns=columns, is_proved=is_proved))
     if found.change != "columns changed" or not _may_be_reordered(found):
         return found
-    return _with_reordering(found, old | index_cells(before), new | index_cells(after))
+    return _with_reordering(found, old | labels[0], new | labels[1])
 
 
 def _looked_at(
@@ -59,6 +60,11 @@ def _looked_at(
         return column
 
 
+def _has_zone(type_: str) -> bool:
+    """Tell moments from the readings of a clock, which cannot be compared."""
+    return type_.startswith("datetime64[") and "," in type_
+
+
 @dataclass(slots=True)
 class _Count:
     changed: int = 0
@@ -68,14 +74,17 @@ class _Count:
 
 
 def _counted(column: ColumnDifference, was: Cells, now: Cells, step: int) -> ColumnDifference:
-    if was.width != now.width:
+    if was.width != now.width or column.before is None or column.after is None:
+        return column
+    if _has_zone(column.before.type) != _has_zone(column.after.type):
         return column
     rows = min(was.rows, now.rows)
     count = _Count()
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         if not _are_chunks_equal(column, start // step, stop - start == step):
-            _count_chunk(count, was, now, start, stop)
+            alike = {"object"} != {column.before.type, column.after.type}
+            _count_chunk(count, was, now, (start, stop), are_gaps_alike=alike)
         count.compared += (stop - start) * now.width
     return _concluded(column, count, was, now)
 
@@ -89,10 +98,13 @@ def _are_chunks_equal(column: ColumnDifference, place: int, is_whole: bool) -> b
     return is_shown and place < min(len(old), len(new)) and old[place] == new[place]
 
 
-def _count_chunk(count: _Count, was: Cells, now: Cells, start: int, stop: int) -> None:
+def _count_chunk(
+    count: _Count, was: Cells, now: Cells, rows: tuple[int, int], *, are_gaps_alike: bool
+) -> None:
     from mlops_nb.fingerprint.cells import differing
 
-    changed, places = differing(was, now, start, stop)
+    start, stop = rows
+    changed, places = differing(was, now, start, stop, are_gaps_alike=are_gaps_alike)
     if not changed:
         return
     count.changed += changed

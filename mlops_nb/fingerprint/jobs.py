@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.fingerprint import fingerprint
-from mlops_nb.fingerprint.known import is_of_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -48,6 +47,8 @@ class Job:
         What it holds beside plain memory, and whether a cell may have changed something there.
     found
         What was read, as long as that is not known to be true.
+    is_plain
+        All of its content is in plain memory, or in objects that cannot change.
     is_exposed
         Others than cells could write to it: threads, other processes.
     """
@@ -71,16 +72,14 @@ class Job:
     is_reached_inside: bool = False
     is_settled: bool = False
     found: Fingerprint | None = None
+    is_plain: bool = False
     is_exposed: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_untouched(self) -> bool:
         """Whether no cell can have changed what was read."""
-        is_safe = not self.is_reached_inside or (
-            self.found is not None and is_of_texts(self.found)
-        )
-        return not self.is_reached and is_safe
+        return not self.is_reached and (self.is_plain or not self.is_reached_inside)
 
     @property
     def has_objects(self) -> bool:

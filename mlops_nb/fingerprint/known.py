@@ -227,10 +227,20 @@ class Known:
         entries[key] = claim
         return claim
 
-    def fulfil(self, claim: Claim, fingerprint: Fingerprint) -> None:
-        """Give the fingerprint that a place was kept for; one that is not exact ends it."""
+    def fulfil(self, claim: Claim, fingerprint: Fingerprint, *, is_plain: bool = False) -> None:
+        """Give the fingerprint that a place was kept for; one that is not exact ends it.
+
+        Parameters
+        ----------
+        claim
+            From `expect`.
+        fingerprint
+            Of the value as it was then.
+        is_plain
+            The objects in it, if there are any, are known to be such as cannot change.
+        """
         is_proof = fingerprint.assurance in _EXACT and bool(fingerprint.digest)
-        if claim.layout.has_objects and not is_of_texts(fingerprint):
+        if claim.layout.has_objects and not is_plain and not is_of_texts(fingerprint):
             is_proof = False
         if is_proof:
             claim.fingerprint = fingerprint

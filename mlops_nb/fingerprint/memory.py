@@ -26,6 +26,7 @@ Region: TypeAlias = tuple[int, int]
 _MOST_LABELS = 100_000
 _FEW_LABELS = 500
 _SHORT_TEXTS_BYTES = 65_536
+_OBJECTS_AT_ONCE = 4_096
 _MOST_REGIONS = 4_096
 _MOST_ARROWS = 4_096
 _PLAIN_LABELS = (str, int, bool, float, bytes, type(None))
@@ -127,6 +128,56 @@ def _as_array(value: Any) -> Any:
     return np.ndarray.view(value, np.ndarray) if isinstance(value, np.ndarray) else value
 
 
+def holds_only_atoms(value: object, step: Callable[[], None]) -> bool:
+    """Tell whether all objects of an array or a frame are of classes that cannot change.
+
+    Parameters
+    ----------
+    value
+        A value with a layout.
+    step
+        Called after some thousand objects, to give way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> holds_only_atoms(np.array(["a", 1, None], object), lambda: None)
+    True
+    >>> holds_only_atoms(np.array([[1], None], object), lambda: None)
+    False
+    """
+    draft = _Draft()
+    try:
+        draft.add(value)
+    except _NO_LAYOUT:
+        return False
+    atoms = _atoms()
+    for array in draft.objects:
+        flat = (array.T if array.flags.f_contiguous else array).reshape(-1)
+        for start in range(0, len(flat), _OBJECTS_AT_ONCE):
+            # By identity, as even the hash of a class can be somebody's code.
+            if not atoms.issuperset(map(id, map(type, flat[start : start + _OBJECTS_AT_ONCE]))):
+                return False
+            step()
+    return True
+
+
+def _atoms() -> set[int]:
+    classes: list[object] = [str, int, float, bool, bytes, complex, type(None)]
+    for module, names in _ATOMS_ELSEWHERE.items():
+        classes += [attribute_of(f"{module}.{name}") for name in names]
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        classes += [type(pandas.NaT), type(pandas.NA), pandas.Timestamp, pandas.Timedelta]
+    return {id(cls) for cls in classes if cls is not None}
+
+
+_ATOMS_ELSEWHERE = {
+    "datetime": ("date", "datetime", "time", "timedelta"),
+    "decimal": ("Decimal",),
+}
+
+
 def is_shared(value: object) -> bool:
     """Tell whether others than this process may write to a value's memory.
 
@@ -169,6 +220,7 @@ class _Draft:
     skeleton: list[object] = field(default_factory=list)
     buffers: list[Region] = field(default_factory=list)
     has_objects: bool = False
+    objects: list[Any] = field(default_factory=list)
 
     def add(self, value: object) -> None:
         cls = type(value)
@@ -188,6 +240,7 @@ class _Draft:
         dtype = array.dtype
         if dtype.kind == "O":
             self.has_objects = True
+            self.objects.append(array)
         elif self.is_lenient:
             pass
         elif dtype.hasobject or dtype.kind not in "biufcmMSUV":

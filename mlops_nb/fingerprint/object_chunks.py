@@ -17,6 +17,8 @@ from mlops_nb.fingerprint.scheme import digest_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from mlops_nb.fingerprint.scheme import Pass
 
 QUIET_NAN = struct.pack("<Q", 0x7FF8000000000000)
@@ -26,7 +28,7 @@ _BYTES_AT_ONCE = 4_194_304
 
 
 def text_chunk(
-    values: Sequence[object], tracker: Pass, gaps: Sequence[bool] | None = None
+    values: Sequence[object] | NDArray[Any], tracker: Pass, gaps: Sequence[bool] | None = None
 ) -> bytes | None:
     """Digest texts; None if one of the values is anything else.
 
@@ -84,7 +86,7 @@ def gaps_of(values: list[object]) -> list[bool]:
     ]
 
 
-def _parts(values: Sequence[object]) -> Iterator[list[object]]:
+def _parts(values: Sequence[object] | NDArray[Any]) -> Iterator[list[object]]:
     """Cut long texts in shorter parts, as each part is copied."""
     sizes = [len(value) for value in as_list(values[:32]) if type(value) is str]
     average = 1 + sum(sizes) // max(1, len(sizes))
@@ -93,7 +95,7 @@ def _parts(values: Sequence[object]) -> Iterator[list[object]]:
         yield as_list(values[start : start + step])
 
 
-def as_list(values: Sequence[object]) -> list[object]:
+def as_list(values: Sequence[object] | NDArray[Any]) -> list[object]:
     """Return a list of an array's objects; a list itself as it is.
 
     Arrays are taken in small parts: their objects are then still in the cache when they are
@@ -101,7 +103,7 @@ def as_list(values: Sequence[object]) -> list[object]:
     """
     if type(values) is list:
         return values
-    listed: list[object] = values.tolist()  # type: ignore[attr-defined]
+    listed: list[object] = values.tolist()  # type: ignore[union-attr]
     return listed
 
 

@@ -36,6 +36,8 @@ from mlops_nb.model import Fingerprint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
+    from numpy.typing import NDArray
+
     from mlops_nb.fingerprint.scheme import Pass
 
 _MEMO_SIZE = 50_000
@@ -112,7 +114,7 @@ class Encoder:
         chunk = text_chunk(values, self.tracker) if values else None
         return chunk or self._not_texts(values)
 
-    def column(self, values: Sequence[object]) -> tuple[str, bytes, int]:
+    def column(self, values: Sequence[object] | NDArray[Any]) -> tuple[str, bytes, int]:
         """Digest up to 65,536 objects of a column, a list or an array; texts may be missing.
 
         Returns

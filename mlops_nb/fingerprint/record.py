@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.documents import plain
+from mlops_nb.fingerprint.scheme import ROWS
 from mlops_nb.model import ColumnFingerprint, Fingerprint
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def fingerprint_document(found: Fingerprint) -> Document:
         "columns": [_column_document(column) for column in found.columns.values()],
         "index": [_column_document(level) for level in found.index],
         "chunks": "".join(found.chunks),
-        "chunk_rows": found.chunk_rows if found.chunks else None,
+        "chunk_rows": found.chunk_rows if found.chunk_rows != ROWS else None,
     }
     return _filled(document)
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from xxhash import xxh3_128_digest
 
+from mlops_nb.fingerprint.ends import ends_agree
 from mlops_nb.fingerprint.memory import layout_of
-from mlops_nb.fingerprint.pages import PAGE_BYTES, common, size_of, united, without
+from mlops_nb.fingerprint.pages import PAGE_BYTES, as_pages, common, size_of, united, without
 from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import FAILURES
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.fingerprint.memory import Layout, Region
     from mlops_nb.fingerprint.pages import PageOracle, Range, Watch
+    from mlops_nb.model import Fingerprint
 
 Verdict: TypeAlias = Literal["certain", "again", "lost"]
 
@@ -34,6 +36,7 @@ SMALL_BYTES = 1_048_576
 
 _MOST_COPIED_BYTES = 4_194_304
 _ATTEMPTS = 3
+_LOOKS = 12
 
 
 def stable_copy(value: Any) -> Any:
@@ -106,12 +109,13 @@ class Unchanged:
         watch = oracle.arm(layout.buffers) if shared and edges is not None else None
         if watch is None or edges is None:
             return None
-        aside = _taken_down(oracle, watch, edges, copied)
+        inside = tuple(united(filter(None, map(_whole_pages, shared))))
+        strict = united([*inside, *as_pages(region for region, _ in copied)])
+        aside = _taken_down(oracle, watch, edges, copied, strict)
         if aside is None or layout_of(value) != layout:
             oracle.disarm(watch)
             return None
         oracle.narrow(watch, shared)
-        inside = tuple(united(filter(None, map(_whole_pages, shared))))
         return cls(oracle, target, target_layout, layout, watch, edges, inside, aside)
 
     @property
@@ -119,8 +123,13 @@ class Unchanged:
         """Whether the proof holds only if the objects in it are texts."""
         return self.layout.has_objects
 
-    def verdict(self) -> Verdict:
+    def verdict(self, found: Fingerprint) -> Verdict:
         """Tell, after `target` was read, whether it was read as it was at the beginning.
+
+        Parameters
+        ----------
+        found
+            What was read.
 
         Returns
         -------
@@ -130,14 +139,17 @@ class Unchanged:
         """
         if layout_of(self.target) != self.target_layout:
             return "lost"
-        dirty = self.oracle.dirty(self.watch)
-        if dirty is None:
-            return "lost"
-        if not dirty:
-            return "certain"
-        if common(dirty, self.inside):
-            return "lost"
-        return "again" if self._renew() else "lost"
+        for _ in range(_LOOKS):
+            dirty = self.oracle.dirty(self.watch)
+            if dirty is None or common(dirty, self.inside):
+                return "lost"
+            if not dirty:
+                return "certain"
+            if not self._renew():
+                return "lost"
+            if not ends_agree(self.target, found, self.edges.on(dirty)):
+                return "again"
+        return "again"
 
     def _renew(self) -> bool:
         """Begin the watch again, if the bytes are still the same."""
@@ -187,14 +199,19 @@ def _taken_down(
     watch: Watch,
     edges: _Edges,
     copied: Sequence[tuple[Region, Region]],
+    strict: Sequence[Range],
 ) -> tuple[tuple[Region, bytes], ...] | None:
-    """Take down what is not watched, while nothing is written; None if somebody writes."""
+    """Take down what is not watched, while nothing is written; None if somebody writes.
+
+    Neighbours may write beside the edges, which are looked at once more in the end.
+    """
     for attempt in range(_ATTEMPTS):
         if attempt and not oracle.rearm(watch):
             return None
         edges.take_down()
         digests = [_digest_at(region) for region, _ in copied]
-        if oracle.dirty(watch) == []:
+        dirty = oracle.dirty(watch)
+        if dirty is not None and not common(dirty, strict):
             is_true = digests == [_digest_at(copy) for _, copy in copied]
             found = zip((region for region, _ in copied), digests, strict=True)
             return tuple(found) if is_true else None
@@ -254,6 +271,10 @@ class _Edges:
             for at, size in self.places:
                 ctypes.memmove(into, at, size)
                 into += size
+
+    def on(self, pages: Sequence[Range]) -> list[Region]:
+        """Return those that lie on some pages."""
+        return [(at, size) for at, size in self.places if common([(at, at + size)], pages)]
 
     def are_same(self) -> bool:
         """Whether the bytes are what they were."""

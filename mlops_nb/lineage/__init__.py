@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlops_nb.lineage.graph import Edge, LineageGraph, Node, graph_of
     from mlops_nb.lineage.results import RESULT_FLAG
     from mlops_nb.lineage.slice import AMBIENT, slice_of
-    from mlops_nb.lineage.verdict import SEVERITY, NotebookOrder, verdict_of
+    from mlops_nb.lineage.verdict import SEVERITY, NotebookOrder, reviewed, verdict_of
 
 # Loaded when used: the cells of a user need no graph.
 _MODULES = {
@@ -24,6 +24,7 @@ _MODULES = {
     "NotebookOrder": "verdict",
     "SEVERITY": "verdict",
     "graph_of": "graph",
+    "reviewed": "verdict",
     "slice_of": "slice",
     "verdict_of": "verdict",
 }
@@ -37,6 +38,7 @@ __all__ = [
     "Node",
     "NotebookOrder",
     "graph_of",
+    "reviewed",
     "slice_of",
     "verdict_of",
 ]

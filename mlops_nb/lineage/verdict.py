@@ -101,6 +101,34 @@ def verdict_of(
     return {"label": label, "reasons": reasons}
 
 
+def reviewed(
+    verdict: Mapping[str, Json] | None,
+    executions: Sequence[Execution],
+    files: Mapping[str, FileState],
+) -> dict[str, Json] | None:
+    """Add to a verdict what has become of the input files since it was given.
+
+    Parameters
+    ----------
+    verdict
+        As kept with the run; ``verified`` stands only while its inputs do.
+    executions
+        Those the run needs, in run order.
+    files
+        How each input file stands now, by its path as in `FileUse.uri`.
+
+    Examples
+    --------
+    >>> reviewed({"label": "linear", "reasons": []}, (), {})["label"]
+    'linear'
+    """
+    if verdict is None:
+        return None
+    found = [r for r in _file_reasons(executions, None, files) if r not in verdict["reasons"]]
+    label = "mutated-data" if found else verdict["label"]
+    return {**verdict, "label": label, "reasons": [*found, *verdict["reasons"]]}
+
+
 def _reason(kind: str, text: str) -> dict[str, Json]:
     return {"kind": kind, "text": text}
 

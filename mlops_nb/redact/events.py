@@ -27,7 +27,8 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
     model.ArtifactLogged: ("name",),
     model.FileSeen: ("uri", "detail"),
 }
-_DEEPEST = 20
+# Deeper than anything that could be written to a spool.
+_DEEPEST = 200
 
 
 def redact_event(event: model.Event) -> model.Event:

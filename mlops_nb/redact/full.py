@@ -292,7 +292,9 @@ def _windows(text: str, lowered: str) -> Iterator[str]:
 
 
 def _name_before(window: str, secret: str) -> str:
-    """Name a secret after the last word before it that tells."""
-    words = compiled(r"[\w-]+").findall(window[: window.find(secret)])
-    telling = [word for word in words if any(stem in word.lower() for stem in _KEYWORDS)]
-    return telling[-1] if telling else "SECRET"
+    """Name a secret after the nearest word that tells, the last one before it at best."""
+    at = window.find(secret)
+    before, after = (compiled(r"[\w-]+").findall(part) for part in (window[:at], window[at:]))
+    words = (*reversed(before), *after)
+    telling = (word for word in words if any(stem in word.lower() for stem in _KEYWORDS))
+    return next((word for word in telling if word not in secret), "SECRET")

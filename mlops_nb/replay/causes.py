@@ -110,14 +110,17 @@ def likely_causes(first: Value, about: Circumstances) -> tuple[Cause, ...]:
         # What cannot be imported is no matter of chance.
         ranked = [(-1 if c.kind in {"package", "code"} else rank, c) for rank, c in ranked]
     ranked.sort(key=lambda pair: pair[0])
-    return tuple(cause for _, cause in ranked) or (_unknown(about),)
+    return tuple(cause for _, cause in ranked) or (_unknown(first, about),)
 
 
 def _package_rank(cause: Cause) -> int:
     return 3 if cause.is_sure else 7
 
 
-def _unknown(about: Circumstances) -> Cause:
+def _unknown(first: Value, about: Circumstances) -> Cause:
+    if first.after == "lost":
+        text = "its kernel died in this cell: killed, out of memory, or ended by its own code"
+        return Cause("unknown", text)
     if about.error is not None:
         text = f"it raised {about.error[0]}: {about.error[1]}"
         return Cause("unknown", text, is_sure=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,9 @@ class Surroundings:
         from mlops_nb.environment import code_state
 
         self._tell_modules()
-        state = code_state(folder)
+        # What git reads for us is not what the cell that runs now has read.
+        with self._files.own_children() if self._files is not None else nullcontext():
+            state = code_state(folder)
         if state.git is None or state.git == run.git:
             return
         for name, mime, data in state.blobs:

@@ -256,16 +256,13 @@ class Store:
         self._blobs.make_durable()
         if self.folder is None:
             return
-        names = (f"{locate.DATABASE}-wal", locate.DATABASE, "")
-        for path in (self.folder / name for name in names):
-            try:
-                handle = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:
-                continue
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        with connect.our_words(self.location), self._engine.connect() as connection:
+            connect.sync(connection)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     # --- spools -------------------------------------------------------------------------------
 

@@ -205,7 +205,6 @@ class Tracker(Writer):
         if cells is None:
             self.touch(run)
         else:
-            self.changed[run.id] = run
             for execution in cells:
                 self.add_to_body(run, execution)
         if self._on_birth is not None and parent is None:
