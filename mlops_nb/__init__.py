@@ -6,6 +6,7 @@ Use it as ``%load_ext mlops_nb`` and ``%mlops_track``, or ``import mlops_nb as m
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -59,18 +60,17 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "diff_data": "mlops_nb.fingerprint.difference",
+    "fingerprint": "mlops_nb.fingerprint",
+}
+
+
 def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    if name == "fingerprint":
-        from mlops_nb.fingerprint import fingerprint as found
-    elif name == "diff_data":
-        from mlops_nb.fingerprint.difference import diff_data as found
-    else:
-        from mlops_nb import api
-
-        found = getattr(api, name)
+    found: object = getattr(import_module(_HOMES.get(name, "mlops_nb.api")), name)
     globals()[name] = found
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 from mlops_nb.capture.guard import faults, guard, reset
 from mlops_nb.fingerprint import fingerprint
 from mlops_nb.fingerprint.background import Hasher
+from mlops_nb.fingerprint.ends import ends_agree
 from mlops_nb.fingerprint.known import Known, Reached
 from mlops_nb.fingerprint.pacing import Allowance
 from mlops_nb.fingerprint.pages import PageOracle
@@ -384,6 +386,18 @@ def test_clean_pages_say_nothing_of_objects_that_can_change(make, page_oracle):
     assert submit(hasher, value)[0].assurance != "carried:pages"
 
 
+def test_objects_that_cannot_change_are_carried(make, page_oracle):
+    value = np.empty(ROWS, object)
+    value[:] = "text"
+    value[::3] = 7
+    hasher = make(oracle=page_oracle)
+    hasher.after_cell(())
+    assert final(hasher, value).assurance == "exact"
+    assert submit(hasher, value)[0].assurance == "carried:pages"
+    value[5] = "other"
+    assert submit(hasher, value)[0].digest == ""
+
+
 # --- written while it is hashed ---------------------------------------------------------------
 
 
@@ -502,6 +516,127 @@ def test_a_frame_that_is_written_to_behind_its_back_is_torn(make, page_oracle, c
     gate.open()
     assert hasher.wait(PATIENCE_S)
     assert [(one.assurance, one.digest) for one in later] == [("torn", "")]
+
+
+# --- neighbours on the same page ----------------------------------------------------------------
+
+
+def beside_a_neighbour(kind):
+    """A value whose memory begins and ends on pages that it shares with other bytes."""
+    memory = mmap.mmap(-1, ROWS * 8 + 16_384, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    octets = np.frombuffer(memory, np.uint8)
+    numbers = octets[104 : 104 + ROWS * 8].view(np.float64)
+    numbers[:] = np.random.default_rng(0).random(ROWS)
+    shapes = {
+        "array": lambda: numbers,
+        "array of rows": lambda: numbers.reshape(-1, 40),
+        "column": lambda: pd.Series(numbers, name="n", copy=False),
+        "columns": lambda: pd.DataFrame(numbers.reshape(4, -1).T, copy=False),
+        "rows": lambda: pd.DataFrame(numbers.reshape(-1, 4), copy=False),
+        "index": lambda: pd.Series(np.arange(ROWS), index=pd.Index(numbers, copy=False)),
+    }
+    return octets, numbers, shapes[kind]()
+
+
+KINDS = ["array", "array of rows", "column", "columns", "rows", "index"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [0, 104 + ROWS * 8], ids=["before", "after"])
+def test_a_neighbour_that_writes_on_the_same_page_spoils_nothing(make, page_oracle, kind, place):
+    hasher = make(oracle=page_oracle)
+    octets, numbers, value = beside_a_neighbour(kind)
+    want = fingerprint(value).digest
+    gate = Gate(hasher)
+    _, later = submit(hasher, value)
+    octets[place] ^= 1
+    gate.open()
+    assert hasher.wait(PATIENCE_S)
+    assert [(one.assurance, one.digest) for one in later] == [("exact", want)]
+    octets[place] ^= 1
+    assert submit(hasher, value)[0].assurance == "carried:pages"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
+def test_a_write_of_its_own_on_such_a_page_is_not_taken_for_a_neighbours(
+    make, page_oracle, kind, place
+):
+    hasher = make(oracle=page_oracle)
+    octets, numbers, value = beside_a_neighbour(kind)
+    gate = Gate(hasher)
+    _, later = submit(hasher, value)
+    octets[0] ^= 1
+    octets[104 + ROWS * 8] ^= 1
+    numbers[place] += 1
+    gate.open()
+    assert hasher.wait(PATIENCE_S)
+    assert [(one.assurance, one.digest) for one in later] == [("torn", "")]
+    exact = final(hasher, value)
+    assert (exact.assurance, exact.digest) == ("exact", fingerprint(value).digest)
+    octets[0] ^= 1
+    numbers[place] += 1
+    assert submit(hasher, value)[0].digest == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_neighbour_that_never_stops_makes_nothing_wrong(make, page_oracle, kind):
+    """What flickers in the value itself comes from two states, and from no mixture of them."""
+    hasher = make(oracle=page_oracle)
+    octets, numbers, value = beside_a_neighbour(kind)
+    states = {}
+    for number in (1.0, 2.0):
+        numbers[0] = number
+        states[fingerprint(value).digest] = number
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            octets[0] ^= 1
+            numbers[0] = 3.0 - numbers[0]
+            numbers[0] = 3.0 - numbers[0]
+            time.sleep(0)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        found = [final_by_word(hasher, value) for _ in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    assert {one.digest for one in found if one.assurance == "exact"} <= set(states)
+    assert {one.assurance for one in found} <= {"exact", "torn", "sampled", "carried:pages"}
+
+
+def final_by_word(hasher, value):
+    """The final fingerprint, from a session that takes everything for changed."""
+    at_once, later = submit(hasher, value)
+    hasher.after_cell(None)
+    assert hasher.wait(PATIENCE_S)
+    return at_once if at_once.digest else later[0]
+
+
+def test_ends_that_were_read_otherwise_do_not_agree():
+    value = pd.DataFrame(np.arange(400_000.0).reshape(-1, 2))
+    found = fingerprint(value)
+    blocks = [value._mgr.blocks[0].values]  # noqa: PD011  the array itself
+    edges = [(blocks[0].ctypes.data, 100)]
+    assert ends_agree(value, found, edges) is True
+    for row in (0, len(value) - 1, len(value) - 70_000):
+        changed = value.copy()
+        blocks = [changed._mgr.blocks[0].values]  # noqa: PD011  the array itself
+        changed.iloc[row, 0] = -1
+        edges = [(blocks[0].ctypes.data, 100)]
+        assert ends_agree(changed, found, edges) is False
+    assert ends_agree(value, found, [(edges[0][0] - 10**6, 100)]) in {None, True}
+
+
+def test_ends_are_not_asked_where_they_say_nothing():
+    texts = pd.DataFrame({"a": ["x"] * 1000})
+    assert ends_agree(texts, fingerprint(texts), [(0, 100)]) is None
+    square = np.asfortranarray(np.zeros((1000, 1000)))
+    assert ends_agree(square, fingerprint(square), [(square.ctypes.data, 100)]) is None
+    assert ends_agree([1], fingerprint([1]), []) is None
 
 
 # --- the session's word, where there is no oracle ----------------------------------------------

@@ -79,7 +79,7 @@ def test_equal_content_of_the_same_kind_is_equal():
 @pytest.mark.parametrize(
     "again",
     [
-        lambda one: pickle.loads(pickle.dumps(one)),
+        lambda one: pickle.loads(pickle.dumps(one)),  # noqa: S301  what we have just written
         copy.copy,
         copy.deepcopy,
         replace,

@@ -32,7 +32,7 @@ from mlops_nb.model import (
     TagSet,
     as_datetime,
 )
-from mlops_nb.replay import NotTrusted, Watcher, choose, replay, standing
+from mlops_nb.replay import NotTrusted, Watcher, choose, replay
 from mlops_nb.replay.causes import Circumstances, likely_causes
 from mlops_nb.replay.code import CodeChange, changed_code
 from mlops_nb.replay.evidence import Evidence, Point, Use, gather
@@ -639,20 +639,6 @@ def test_a_name_means_the_run_and_not_its_replays(tmp_path):
         assert choose(store, "replay of 7f3a").id == RUN
         assert choose(store, "aaaa").id == second
         assert choose(store, "bbbb").id == inner
-
-
-def test_a_verified_label_stands_while_the_inputs_do():
-    verdict = {
-        "label": "verified",
-        "was": "out-of-order",
-        "reasons": [{"kind": "verified", "text": "…"}, {"kind": "out-of-order", "text": "…"}],
-    }
-    same, changed = InputState("/p/a", 0, "same"), InputState("/p/b", 0, "changed")
-    assert standing(verdict, [same]) == verdict
-    assert standing(verdict, [same, changed]) == {
-        "label": "out-of-order",
-        "reasons": [{"kind": "out-of-order", "text": "…"}],
-    }
 
 
 # --- how it looks -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from mlops_nb.cli.frame import (
     shared_options,
     write_view,
 )
-from mlops_nb.cli.running import _bar, _lines
+from mlops_nb.cli.running import progress_bar, progress_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,7 @@ class _Progress:
     def __call__(self, index: int, total: int, what: str) -> None:
         """Move the bar, or write a line."""
         if self._move is None:
-            watch = _bar if sys.stderr.isatty() else _lines
+            watch = progress_bar if sys.stderr.isatty() else progress_lines
             _, self._move = self._stack.enter_context(watch(self._title, total))
         self._move(index, total, what)
 

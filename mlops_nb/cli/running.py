@@ -165,7 +165,7 @@ def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
     from mlops_nb.papermill_engine import run_notebook
 
     notebook = plan.notebook
-    watch = _bar if sys.stderr.isatty() else _lines
+    watch = progress_bar if sys.stderr.isatty() else progress_lines
     title = Path(notebook.path).name
     with watch(title, len(notebook.cells)) as (say, on_progress), _remarks_to(say):
         say(f"{title}: {len(notebook.code_cells)} code cells{_chosen(plan)}")
@@ -190,7 +190,7 @@ def _chosen(plan: RunPlan) -> str:
 
 
 @contextmanager
-def _lines(_title: str, _total: int) -> Iterator[tuple[Callable[[str], None], OnProgress]]:
+def progress_lines(_title: str, _total: int) -> Iterator[tuple[Callable[[str], None], OnProgress]]:
     """Print a line at the end of each cell."""
     begun: dict[int, float] = {}
 
@@ -207,7 +207,7 @@ def _lines(_title: str, _total: int) -> Iterator[tuple[Callable[[str], None], On
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[tuple[Callable[[str], None], OnProgress]]:
+def progress_bar(title: str, total: int) -> Iterator[tuple[Callable[[str], None], OnProgress]]:
     """Draw one bar that moves with the cells."""
     from rich.console import Console
     from rich.progress import (

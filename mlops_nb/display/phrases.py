@@ -38,6 +38,7 @@ _VERDICTS = {
     "dirty-code": "it imported modules with uncommitted changes",
     "mutated-data": "an input file has changed since it was read",
     "order-unknown": "the order of the cells in the notebook is not known",
+    "verified": "a replay gave the same data and metrics",
     "varies": "the runs of this group have different verdicts",
 }
 _WEAK_BINDINGS = {
@@ -78,6 +79,8 @@ def verdict_cell(run: Run, verdict: str | None) -> Cell:
 
 def verdict_tone(verdict: str | None) -> Tone:
     """Give the tone that a verdict is said in: only what needs a look stands out."""
+    if verdict == "verified":
+        return "good"
     return "muted" if verdict in {None, "linear", "order-unknown"} else "warn"
 
 

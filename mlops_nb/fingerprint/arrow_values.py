@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from mlops_nb.fingerprint.arrow_texts import add_texts, gap_head, missing_of, size_bytes
 from mlops_nb.fingerprint.dictionary import Categories, add_codes
-from mlops_nb.fingerprint.fixed_width import add_masked, add_times, packed
+from mlops_nb.fingerprint.fixed_width import add_masked, add_times
 from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import (
     ROWS,
@@ -67,8 +68,7 @@ def read_column(values: pa.Array | pa.ChunkedArray, tracker: Pass) -> Column:
     column = Column(type_, len(values))
     for start in range(0, len(values), ROWS):
         piece = _joined(values.slice(start, ROWS).chunks)
-        # nbytes counts what a slice shows, not the buffers behind it.
-        tracker.take(piece.nbytes)
+        tracker.take(size_bytes(piece))
         add(piece, column, tracker)
     return column
 
@@ -78,23 +78,8 @@ def _joined(chunks: list[Any]) -> Any:
         is_coded = types.is_dictionary(chunks[0].type)
         if is_coded:
             chunks = pa.chunked_array(chunks).unify_dictionaries().chunks
-        return _without_views(pa.concat_arrays(chunks))
-    return _without_views(chunks[0])
-
-
-def _without_views(piece: Any) -> Any:
-    """Copy texts that lie scattered; a slice of them would count all memory behind it."""
-    name = str(piece.type)
-    if name not in _VIEWS:
-        return piece
-    try:
-        return piece.cast(_VIEWS[name])
-    except pa.ArrowNotImplementedError:
-        # Before Arrow 17.
-        return pa.array(piece.to_pylist(), _VIEWS[name])
-
-
-_VIEWS = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+        return pa.concat_arrays(chunks)
+    return chunks[0]
 
 
 def chunk_reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]]:
@@ -138,21 +123,8 @@ def _nested_reader(type_: Any) -> tuple[str, Callable[[Any, Column, Pass], None]
     raise OpaqueValueError
 
 
-def missing_of(piece: Any) -> NDArray[np.bool_] | None:
-    """Return the mask of the missing values, None where there are none."""
-    if not piece.null_count:
-        return None
-    bitmap = piece.buffers()[0]
-    if bitmap is None:
-        return np.ones(len(piece), np.bool_)
-    first = piece.offset
-    octets = np.frombuffer(bitmap, np.uint8)[first // 8 : (first + len(piece) + 7) // 8]
-    bits = np.unpackbits(octets, bitorder="little")[first % 8 : first % 8 + len(piece)]
-    missing: NDArray[np.bool_] = bits == 0
-    return missing
-
-
-def _values_of(piece: Any, dtype: Any) -> NDArray[Any]:
+def values_of(piece: Any, dtype: Any) -> NDArray[Any]:
+    """View the numbers of an array; under a missing one lies anything."""
     buffer = piece.buffers()[1]
     if buffer is None:
         return np.zeros(len(piece), dtype)
@@ -162,58 +134,24 @@ def _values_of(piece: Any, dtype: Any) -> NDArray[Any]:
 
 def _numbers(dtype: Any) -> Callable[[Any, Column, Pass], None]:
     def add(piece: Any, column: Column, tracker: Pass) -> None:
-        add_masked(_values_of(piece, dtype), missing_of(piece), column, tracker)
+        add_masked(values_of(piece, dtype), missing_of(piece), column, tracker)
 
     return add
 
 
 def _truths(piece: Any, column: Column, tracker: Pass) -> None:
     bits = piece.cast(pa.uint8())
-    values = _values_of(bits, np.uint8).view(np.bool_)
+    values = values_of(bits, np.uint8).view(np.bool_)
     add_masked(values, missing_of(bits), column, tracker)
 
 
 def _times(piece: Any, column: Column, tracker: Pass) -> None:
-    add_times(_values_of(piece, np.int64), missing_of(piece), column, tracker)
+    add_times(values_of(piece, np.int64), missing_of(piece), column, tracker)
 
 
 def _decimals(piece: Any, column: Column, tracker: Pass) -> None:
     octets = np.dtype(f"V{piece.type.byte_width}")
-    add_masked(_values_of(piece, octets), missing_of(piece), column, tracker)
-
-
-def _texts(piece: Any, column: Column, _: Pass) -> None:
-    piece = _without_views(piece)
-    if types.is_fixed_size_binary(piece.type):
-        piece = piece.cast(pa.large_binary())
-    missing = missing_of(piece)
-    lengths, payload = _text_buffers(piece)
-    if missing is not None and lengths[missing].any():
-        # Bytes may lie unseen under a missing value.
-        empty = b"" if "binary" in str(piece.type) else ""
-        lengths, payload = _text_buffers(piece.fill_null(empty))
-    if lengths.size and int(lengths.max()) >= 2**32:
-        raise OpaqueValueError
-    nulls, head = _gap_head(missing)
-    chunk = digest_of(*head, lengths.astype("<u4"), digest_of(payload))
-    column.add(chunk, nulls, None, None, None)
-
-
-def _gap_head(missing: NDArray[np.bool_] | None) -> tuple[int, list[Any]]:
-    if missing is None:
-        return 0, [b"-"]
-    return int(np.count_nonzero(missing)), [b"N", packed(missing)]
-
-
-def _text_buffers(piece: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    _, offsets, payload = piece.buffers()
-    if not len(piece) or offsets is None:
-        return np.zeros(len(piece), np.int64), np.empty(0, np.uint8)
-    dtype = np.int64 if "large" in str(piece.type) else np.int32
-    bounds = np.frombuffer(offsets, dtype, len(piece) + 1, piece.offset * np.dtype(dtype).itemsize)
-    if payload is None or bounds[0] == bounds[-1]:
-        return np.diff(bounds), np.empty(0, np.uint8)
-    return np.diff(bounds), np.frombuffer(payload, np.uint8)[bounds[0] : bounds[-1]]
+    add_masked(values_of(piece, octets), missing_of(piece), column, tracker)
 
 
 def _lists(piece: Any, column: Column, tracker: Pass) -> None:
@@ -252,7 +190,7 @@ def _add_nested(
     column: Column,
     tracker: Pass,
 ) -> None:
-    nulls, head = _gap_head(missing)
+    nulls, head = gap_head(missing)
     digests = [read_column(child, tracker).digest for child in children]
     column.add(digest_of(form, *head, *buffers, *digests), nulls, None, None, None)
 
@@ -271,7 +209,7 @@ class _CodedReader:
             type_ = chunk_reader(dictionary.type)[0]
             self._categories = Categories(dictionary.to_pylist(), type_)
             self._dictionary = dictionary
-        codes = _values_of(piece.indices, piece.indices.type.to_pandas_dtype())
+        codes = values_of(piece.indices, piece.indices.type.to_pandas_dtype())
         add_codes(codes, self._categories, column, tracker, missing=missing_of(piece.indices))
 
 
@@ -283,11 +221,11 @@ def _place(array: Any) -> list[Any]:
 
 _SIMPLE: dict[Any, tuple[str, Callable[[Any, Column, Pass], None]]] = {
     types.is_boolean: ("bool", _truths),
-    types.is_string: ("utf8", _texts),
-    types.is_large_string: ("utf8", _texts),
-    types.is_binary: ("binary", _texts),
-    types.is_large_binary: ("binary", _texts),
-    types.is_fixed_size_binary: ("binary", _texts),
+    types.is_string: ("utf8", add_texts),
+    types.is_large_string: ("utf8", add_texts),
+    types.is_binary: ("binary", add_texts),
+    types.is_large_binary: ("binary", add_texts),
+    types.is_fixed_size_binary: ("binary", add_texts),
     types.is_date32: ("date32", _numbers(np.int32)),
     types.is_date64: ("date64", _numbers(np.int64)),
     types.is_time32: ("", _numbers(np.int32)),
@@ -297,4 +235,4 @@ _SIMPLE: dict[Any, tuple[str, Callable[[Any, Column, Pass], None]]] = {
 }
 for _view, _logical in (("is_string_view", "utf8"), ("is_binary_view", "binary")):
     if hasattr(types, _view):
-        _SIMPLE[getattr(types, _view)] = (_logical, _texts)
+        _SIMPLE[getattr(types, _view)] = (_logical, add_texts)

@@ -396,30 +396,36 @@ class Hasher:
             return job.is_put_off
 
     def _hash_until_sure(self, job: Job) -> tuple[Fingerprint, bool]:
-        """Hash, and tell whether the pages prove that it is the state of the beginning."""
+        """Hash, and tell whether what was found is known to be of the state of the beginning."""
         unchanged = job.unchanged
         found = self._hash(job)
+        if found.assurance == "sampled" and job.sample is not None:
+            # It was taken then.
+            return found, True
+        job.is_plain = self._is_plain(job, found)
         if unchanged is None:
             is_same = job.sample is None or is_same_sample(job.sample, sampled(job.target))
             job.is_reached |= not is_same
-            job.is_plain = self._is_plain(job, found)
             return found, False
-        # Before the pages are looked at: what they are asked is whether this is true still.
-        job.is_plain = self._is_plain(job, found)
+        # The objects were looked at before, so that this holds for them too.
         verdict = unchanged.verdict(found)
         for _ in range(_ATTEMPTS - 1):
-            if verdict == "again" and not job.is_settled:
+            if verdict == "again" and found.assurance == "exact" and not job.is_settled:
                 found = self._hash(job)
+                job.is_plain = self._is_plain(job, found)
                 verdict = unchanged.verdict(found)
         job.is_reached |= verdict == "lost"
+        if found.assurance != "exact":
+            return found, verdict != "lost"
         # Clean pages do not tell whether objects changed, unless they are such as cannot.
-        is_told = job.is_plain or found.assurance != "exact"
-        return found, verdict == "certain" and is_told
+        return found, verdict == "certain" and job.is_plain
 
     def _is_plain(self, job: Job, found: Fingerprint) -> bool:
         """Whether what the memory of a value says cannot be changed elsewhere."""
         if job.inner is None or is_of_texts(found):
             return True
+        if found.assurance != "exact":
+            return False
         tracker = PacedPass(None, lambda: self._is_cancelled)
         try:
             return holds_only_atoms(job.target, tracker.step)

@@ -44,7 +44,7 @@ def ends_agree(value: Any, found: Fingerprint, edges: Sequence[Region]) -> bool 
         return _array_agrees(value, found)
     if pandas is None or (cls is not pandas.DataFrame and cls is not pandas.Series):
         return None
-    if not len(value) or type(value.index) is pandas.MultiIndex:
+    if not len(value) or not found.columns or type(value.index) is pandas.MultiIndex:
         return None
     places = _columns_at(value, edges)
     if places is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from mlops_nb.errors import NotTrusted
 from mlops_nb.replay.execution import Executed
 from mlops_nb.replay.recording import choose
 from mlops_nb.replay.records import Cause, Outcome, Replay, Value
 from mlops_nb.replay.replaying import Watcher, replay
 from mlops_nb.replay.restoring import default_name, restore, write_restored
-from mlops_nb.replay.trust import NotTrusted
-from mlops_nb.replay.verdicts import standing
 
 __all__ = [
     "Cause",
@@ -22,6 +21,5 @@ __all__ = [
     "default_name",
     "replay",
     "restore",
-    "standing",
     "write_restored",
 ]

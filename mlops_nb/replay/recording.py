@@ -11,6 +11,7 @@ from mlops_nb.errors import BadNotebook
 from mlops_nb.notebook import read_notebook, require_python
 from mlops_nb.replay.places import home_of, notebook_of
 from mlops_nb.replay.trees import trees_of
+from mlops_nb.store.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 DEFAULT_KERNEL = "python3"
-REPLAY_TAG = "replay_of"
-"""Tag of a run that is a replay; names the run that was replayed."""
 SECRET = re.compile(r"⟨secret:([^⟩\n]{1,200})⟩")
 
 _LOOKING = re.compile(

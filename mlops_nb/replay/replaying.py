@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.errors import NotTrusted
 from mlops_nb.model import RunChanged, TagSet, new_run_id
 from mlops_nb.replay.causes import Circumstances, likely_causes
 from mlops_nb.replay.code import changed_code
@@ -15,12 +16,13 @@ from mlops_nb.replay.evidence import gather
 from mlops_nb.replay.execution import INSIDE_VARIABLE, execute
 from mlops_nb.replay.files import input_states
 from mlops_nb.replay.judging import compare_evidence, outcome_of
-from mlops_nb.replay.recording import REPLAY_TAG, family_of, label_of, recall, why_not
+from mlops_nb.replay.recording import family_of, label_of, recall, why_not
 from mlops_nb.replay.records import Replay
 from mlops_nb.replay.restoring import first_cell
 from mlops_nb.replay.secrets import find_secrets, variable_of
-from mlops_nb.replay.trust import NotTrusted, stranger
+from mlops_nb.replay.trust import stranger
 from mlops_nb.replay.verdicts import verified
+from mlops_nb.store.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

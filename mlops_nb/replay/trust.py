@@ -6,36 +6,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors import MlopsNbError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlops_nb.model import Session
-
-
-class NotTrusted(MlopsNbError, PermissionError):
-    """A replay would run code that somebody else recorded.
-
-    Attributes
-    ----------
-    run
-        The run's id.
-    why
-        Why it is not taken for the user's own, as a clause.
-    """
-
-    def __init__(self, run: str, why: str) -> None:
-        super().__init__(run, why)
-        self.args = (run, why)
-        self.run, self.why = run, why
-
-    def __str__(self) -> str:
-        short = self.run[:4]
-        return (
-            f"Replaying run {short} would run code that you may not have recorded: {self.why}. "
-            f"Read it first (mlops-nb restore {short}), then replay with --trust (trust=True)."
-        )
 
 
 def stranger(store: Path | None, session: Session | None) -> str | None:

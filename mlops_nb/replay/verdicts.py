@@ -6,10 +6,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from mlops_nb.model import Json
-    from mlops_nb.replay.files import InputState
     from mlops_nb.replay.records import Replay
 
 LABEL = "verified"
@@ -50,19 +49,3 @@ def without_label(verdict: Mapping[str, Json] | None) -> dict[str, Json]:
         return found
     reasons = [reason for reason in found.get("reasons") or () if reason.get("kind") != LABEL]
     return {"label": found["was"], "reasons": reasons} if found.get("was") else {}
-
-
-def standing(
-    verdict: Mapping[str, Json] | None, inputs: Sequence[InputState]
-) -> Mapping[str, Json] | None:
-    """Give the verdict that stands now: ``verified`` does so while the inputs do.
-
-    Parameters
-    ----------
-    verdict
-        As stored.
-    inputs
-        What has become of the files that the run read.
-    """
-    has_changed = any(state.state in {"changed", "gone"} for state in inputs)
-    return without_label(verdict) if has_changed and verdict else verdict

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, select, true
 
 from mlops_nb.errors import AmbiguousReference, RunNotFound
 from mlops_nb.expressions import is_lower_better
@@ -14,13 +14,21 @@ from mlops_nb.store.queries import NEWEST_FIRST
 from mlops_nb.store.schema import metrics, runs, tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Select
 
 SHORTEST_PREFIX = 4
 _MOST_NAMED = 5
 _CANDIDATES = 2_000
+
+
+REPLAY_TAG = "replay_of"
+"""Tag of a run that was made to verify another one: nobody means it who does not name it."""
+
+_IS_OWN = ~exists().where(
+    tags.c.key == REPLAY_TAG, tags.c.run == func.coalesce(runs.c.parent, runs.c.id)
+)
 
 
 def resolve(connection: Connection, ref: str) -> str:
@@ -61,7 +69,7 @@ def _newest(connection: Connection, place: int) -> str | None:
     """Count back from the newest run; children are part of theirs."""
     if place < 1:
         return None
-    top = select(runs.c.id).where(runs.c.parent.is_(None)).order_by(*NEWEST_FIRST)
+    top = select(runs.c.id).where(runs.c.parent.is_(None), _IS_OWN).order_by(*NEWEST_FIRST)
     return _first(connection, top.offset(place - 1))
 
 
@@ -71,7 +79,7 @@ def _best(connection: Connection, metric: str) -> str | None:
     having = (
         select(runs.c.id)
         .join(metrics, metrics.c.run == runs.c.id)
-        .where(metrics.c.key == metric, value.is_not(None))
+        .where(metrics.c.key == metric, value.is_not(None), _IS_OWN)
         .order_by(best_first, *NEWEST_FIRST)
     )
     return _first(connection, having)
@@ -105,14 +113,17 @@ def _by_id_or_name(connection: Connection, ref: str, text: str) -> str | None:
         fitting = [(row.id, row.name) for row in connection.execute(newest)]
     if len(fitting) == 1:
         return fitting[0][0]
-    named = _first(connection, _by_name(ref)) or _first(connection, _by_name(text))
+    named = next(filter(None, (_first(connection, each) for each in _by_name(ref, text))), None)
     if named is None and fitting:
         raise AmbiguousReference(ref, _described(fitting[:_MOST_NAMED], len(text) + 1))
     return named
 
 
-def _by_name(name: str) -> Select[Any]:
-    return select(runs.c.id).where(runs.c.name == name).order_by(*NEWEST_FIRST)
+def _by_name(*names: str) -> Iterator[Select[Any]]:
+    for is_meant in (_IS_OWN, true()):
+        for name in names:
+            named = select(runs.c.id).where(runs.c.name == name, is_meant)
+            yield named.order_by(*NEWEST_FIRST)
 
 
 # --- what is close ----------------------------------------------------------------------------
