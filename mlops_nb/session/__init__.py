@@ -398,6 +398,8 @@ class Session:
         changed = self.tracker.execution_ended(live, event)
         if live.parent is None:
             self.spool.sync()
+            with guard("code"):
+                self.surroundings.follow(self.tracker.open_runs(), self._folder)
         if changed:
             with guard("lineage"):
                 self._follow_notebook()
@@ -453,9 +455,12 @@ class Session:
                     each.verdict = verdict
                     self.spool.append(RunChanged(each.id, time.time_ns(), {"verdict": verdict}))
 
+    @property
+    def _folder(self) -> Path:
+        return self.notebook.parent if self.notebook else Path.cwd()
+
     def _note_code(self, run: LiveRun) -> None:
-        folder = self.notebook.parent if self.notebook else Path.cwd()
-        self.surroundings.describe(run, folder)
+        self.surroundings.describe(run, self._folder)
 
 
 @dataclass(slots=True)

@@ -13,18 +13,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.capture.guard import guard
 from mlops_nb.model import ArtifactLogged, RunChanged, SessionChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mlops_nb.capture.files import FileWatch
     from mlops_nb.capture.hooks import LiveExecution
     from mlops_nb.config import Settings
+    from mlops_nb.environment.modules import ProjectModules
     from mlops_nb.session.background import Background
     from mlops_nb.store.spool import Spool
     from mlops_nb.tracking import LiveRun
+
+_AUTORELOAD = "IPython.extensions.autoreload"
 
 CACHE = "file-digests"
 """Name of the file below a local store where digests of files outlive the session."""
@@ -59,6 +61,9 @@ class Surroundings:
         self._files: FileWatch | None = None
         self._kept: set[str] = set()
         self._modules: dict[str, str] = {}
+        self._module_count = 0
+        self._project: ProjectModules | None = None
+        self._own: frozenset[str] = frozenset()
 
     def start(self, folder: Path, store: str, settings: Settings) -> None:
         """Watch the files below a folder, and those that cells name, from now on."""
@@ -103,7 +108,28 @@ class Surroundings:
 
     def describe(self, run: LiveRun, folder: Path) -> None:
         """Find out, in the background, what code of the project a run uses."""
+        self._module_count = len(sys.modules)
         self._background.do(lambda: self._describe(run, folder))
+
+    def follow(self, runs: Iterable[LiveRun], folder: Path) -> None:
+        """Look again, in the background, if a cell may have loaded more or other code."""
+        if len(sys.modules) == self._module_count and _AUTORELOAD not in sys.modules:
+            return
+        self._module_count = len(sys.modules)
+        open_runs = list(runs)
+        if open_runs:
+            self._background.do(lambda: self._describe_again(open_runs, folder))
+
+    def _describe_again(self, runs: Iterable[LiveRun], folder: Path) -> None:
+        from mlops_nb.environment import changed_modules
+        from mlops_nb.environment.modules import ProjectModules, project_root
+
+        if self._project is None:
+            self._project = ProjectModules(project_root(folder))
+        known, self._own = self._own, frozenset(self._project.find(sys.modules.copy()))
+        has_changed = bool(changed_modules(folder)) or self._own != known
+        for run in runs if has_changed else ():
+            self._describe(run, folder)
 
     def _describe(self, run: LiveRun, folder: Path) -> None:
         from mlops_nb.environment import code_state
@@ -143,14 +169,16 @@ class Surroundings:
         """Tell which modules are there: the drainer finds out what they were installed with."""
         from mlops_nb.environment.modules import files_of
 
-        modules = {name: file for name, file in files_of(sys.modules.copy()) if "." not in name}
+        modules: dict[str, str] = {}
+        tops: set[str] = set()
+        for name, file in files_of(sys.modules.copy()):
+            # A namespace package has no file; any module inside of it stands for it.
+            top = name.partition(".")[0]
+            if name == top or top not in tops:
+                modules[name] = file
+            tops.add(top)
         new = {name: file for name, file in modules.items() if name not in self._modules}
         if new:
             self._modules.update(new)
             changes = {"modules": self._modules, "path": [str(entry) for entry in sys.path]}
             self._spool.append(SessionChanged(self._session, time.time_ns(), changes))
-
-    def finish(self) -> None:
-        """Tell of what was imported last."""
-        with guard("imports"):
-            self._tell_modules()

@@ -365,9 +365,13 @@ class Tracker(Writer):
             self.changed = {}
             return changed
 
-    def _running(self) -> list[LiveRun]:
+    def open_runs(self) -> list[LiveRun]:
+        """Runs that go on, children left out."""
         held = [*self._open, self.batch, self.automatic]
-        runs = [run for run in held if run is not None and run.is_open]
+        return [run for run in held if run is not None and run.is_open]
+
+    def _running(self) -> list[LiveRun]:
+        runs = self.open_runs()
         return [*dict.fromkeys([*runs, *(r for r in self.changed.values() if r not in runs)])]
 
     def _count_cell(self, run: LiveRun, cell: Cell, event: ExecutionEnded) -> None:
