@@ -2,6 +2,9 @@
 
 Ratios of CPU time inside one process, the best of a few rounds each, so that they can be
 compared between machines. The bytes of strings are those that they take in memory.
+
+``.venv-bench/bin/python benchmarks/bench_fingerprint.py --peers`` adds what others offer for the
+same purpose: joblib, dask, and the hashing of pandas and Polars themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import json
 import time
 import tracemalloc
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from xxhash import xxh3_128_digest
 
 from measurement import Measurement
@@ -28,6 +33,7 @@ LIMITS = {
     "numeric frame, 1 % NaN": 8.0,
     "mixed frame": 5.0,
     "mixed frame, object strings": 17.0,
+    "Polars frame": 5.0,
     "integer array": 1.3,
     "float array": 2.2,
     "float array, 1 % NaN": 5.0,
@@ -36,11 +42,14 @@ LIMITS = {
 }
 """Greatest ratio allowed for each value."""
 
+MEMORY_LIMIT_MB = 64
+
 
 def cpu_s(call: Callable[[], object]) -> float:
-    started = time.thread_time()
+    # Of the process: a peer may compute in several threads.
+    started = time.process_time()
     call()
-    return time.thread_time() - started
+    return time.process_time() - started
 
 
 def ratio_to(unit: Callable[[], object], call: Callable[[], object], rounds: int = 7) -> float:
@@ -67,6 +76,7 @@ def values(size_mb: int) -> dict[str, Callable[[], Any]]:
         "numeric frame, 1 % NaN": lambda: pd.DataFrame(gaps().reshape(-1, 32)),
         "mixed frame": lambda: mixed_frame(size_mb, draw, "str"),
         "mixed frame, object strings": lambda: mixed_frame(size_mb, draw, "object"),
+        "Polars frame": lambda: pl.from_pandas(mixed_frame(size_mb, draw, "str")),
         "integer array": lambda: draw.integers(0, 10**12, n),
         "float array": floats,
         "float array, 1 % NaN": gaps,
@@ -102,12 +112,33 @@ def mixed_frame(size_mb: int, draw: np.random.Generator, text: str) -> pd.DataFr
 def size_bytes(value: Any) -> int:
     if isinstance(value, pd.DataFrame):
         return int(value.memory_usage(index=False, deep=True).sum())
+    if isinstance(value, pl.DataFrame):
+        # Each text has a view of 16 bytes, which Polars does not count.
+        views = sum(len(one) * 16 for one in value.get_columns() if one.dtype == pl.String)
+        return int(value.estimated_size()) + views
     return int(value.nbytes)
 
 
-def extra_mb(value: Any) -> float:
+def extra_mb(call: Callable[[], object]) -> float:
+    """Measure how much more memory the process had at the worst moment, in whatever library."""
+    call()
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not status.exists():
+        return traced_mb(call)
+
+    def field_mb(name: str) -> float:
+        lines = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
+        return int(lines[name].split()[0]) / 1024
+
+    reset.write_text("5")
+    before = field_mb("VmRSS")
+    call()
+    return max(0.0, field_mb("VmHWM") - before)
+
+
+def traced_mb(call: Callable[[], object]) -> float:
     tracemalloc.start()
-    fingerprint(value)
+    call()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / 1e6
@@ -123,60 +154,120 @@ def small_values() -> dict[str, Any]:
     }
 
 
+# --- what others offer ------------------------------------------------------------------------
+
+
+def by_joblib(value: Any) -> object:
+    import joblib
+
+    return joblib.hash(value)
+
+
+def by_dask(value: Any) -> object:
+    from dask.base import tokenize
+
+    return tokenize(value)
+
+
+def by_pandas(value: Any) -> object:
+    if isinstance(value, pl.DataFrame):
+        return value.hash_rows()
+    if isinstance(value, np.ndarray):
+        return xxh3_128_digest(pd.util.hash_array(value.reshape(-1)))
+    return xxh3_128_digest(pd.util.hash_pandas_object(value).to_numpy())
+
+
+PEERS = {"joblib": by_joblib, "dask": by_dask, "its own": by_pandas}
+
+
+def peer_costs(value: Any, unit: Callable[[], object]) -> dict[str, float | None]:
+    """Measure the ratio of each peer; None for one that is not installed."""
+    found: dict[str, float | None] = {}
+    for name, peer in PEERS.items():
+        try:
+            found[name] = ratio_to(unit, partial(peer, value), 2)
+        except ImportError:
+            found[name] = None
+    return found
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
 def measure() -> list[Measurement]:
-    """Hold each ratio against its limit."""
-    return [
-        Measurement(
-            f"fingerprint, {name}",
-            one["ratio"],
-            one["limit"],
-            note=f"times xxh3_128 over {one['size_mb']:.0f} MB; +{one['extra_mb']:.0f} MB memory",
-        )
-        for name, one in costs()["ratios"].items()
-    ]
+    """Hold each ratio and each memory against its limit."""
+    found = costs()
+    rows = []
+    for name, one in found["ratios"].items():
+        note = f"times xxh3_128 over {one['size_mb']:.0f} MB"
+        rows.append(Measurement(f"fingerprint, {name}", one["ratio"], one["limit"], note=note))
+    worst = max(found["ratios"], key=lambda name: found["ratios"][name]["extra_mb"])
+    most = found["ratios"][worst]["extra_mb"]
+    rows.append(
+        Measurement("fingerprint, extra memory", most, MEMORY_LIMIT_MB, unit="MB", note=worst)
+    )
+    wide = Measurement(
+        "fingerprint, frame of 1,000 x 1,000, to joblib.hash",
+        found["wide_to_joblib"],
+        1.0,
+        note="of the same frame",
+    )
+    return [*rows, wide]
 
 
-def costs(size_mb: int = 256) -> dict[str, Any]:
+def costs(size_mb: int = 256, *, with_peers: bool = False) -> dict[str, Any]:
     """Measure every value of `LIMITS`, and small ones in milliseconds.
 
     Returns
     -------
     dict
-        ``ratios``: ``{name: {"ratio", "limit", "extra_mb", "size_mb"}}``; ``small_ms``.
+        ``ratios``: ``{name: {"ratio", "limit", "extra_mb", "size_mb", "peers"}}``; ``small_ms``;
+        ``wide_to_joblib``.
     """
     ratios = {}
     for name, make in values(size_mb).items():
         value = make()
         size = size_bytes(value)
         raw = np.random.default_rng(1).integers(0, 255, size, np.uint8)
+        unit = partial(xxh3_128_digest, raw)
         ratios[name] = {
-            "ratio": ratio_to(partial(xxh3_128_digest, raw), partial(fingerprint, value)),
+            "ratio": ratio_to(unit, partial(fingerprint, value)),
             "limit": LIMITS[name],
-            "extra_mb": extra_mb(value),
+            "extra_mb": extra_mb(partial(fingerprint, value)),
             "size_mb": size / 1e6,
+            "peers": peer_costs(value, unit) if with_peers else {},
         }
     small = {
         name: min(cpu_s(partial(fingerprint, value)) for _ in range(100)) * 1000
         for name, value in small_values().items()
     }
-    return {"ratios": ratios, "small_ms": small}
+    wide = small_values()["frame 1000 x 1000"]
+    to_joblib = ratio_to(partial(by_joblib, wide), partial(fingerprint, wide), 20)
+    return {"ratios": ratios, "small_ms": small, "wide_to_joblib": to_joblib}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-mb", type=int, default=256)
+    parser.add_argument("--peers", action="store_true", help="measure what others offer too")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = costs(options.size_mb)
+    found = costs(options.size_mb, with_peers=options.peers)
     if options.json:
         print(json.dumps(found, indent=1))
         return
+    heads = ["ours", "at most", "memory", *(PEERS if options.peers else [])]
+    print(f"{'times xxh3_128':30}" + "".join(f"{head:>10}" for head in heads))
     for name, one in found["ratios"].items():
+        peers = "".join(
+            f"{'–' if ratio is None else f'{ratio:.1f}':>10}" for ratio in one["peers"].values()
+        )
         mark = "" if one["ratio"] <= one["limit"] else "  OVER"
         memory = f"+{one['extra_mb']:.0f} MB"
-        print(f"{name:30} {one['ratio']:6.2f} x  (<= {one['limit']})  {memory}{mark}")
+        print(f"{name:30}{one['ratio']:10.2f}{one['limit']:10.1f}{memory:>10}{peers}{mark}")
+    print(f"{'frame 1000 x 1000, to joblib':30}{found['wide_to_joblib']:10.2f}{1.0:10.1f}")
     for name, milliseconds in found["small_ms"].items():
-        print(f"{name:30} {milliseconds:8.3f} ms")
+        print(f"{name:30}{milliseconds:10.3f} ms")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from conftest import Kernel
 
+from mlops_nb.fingerprint import fingerprint
 from mlops_nb.store import Store
 
 START = "%load_ext mlops_nb\n%mlops_track --interactive"
@@ -499,3 +501,59 @@ def test_secrets_in_parameters_and_sources_are_not_written(own_notebook):
     assert "secret:" in run.params["token"].value
     for file in (own_notebook.folder / ".mlops").rglob("*"):
         assert not file.is_file() or token.encode() not in file.read_bytes()
+
+
+# --- large values -------------------------------------------------------------------------------
+
+LARGE = """
+from sklearn.dummy import DummyClassifier
+big = np.arange(6_000_000, dtype="f8").reshape(-1, 2)
+answers = (big[:, 0] % 3).astype(int)
+"""
+
+
+def test_a_large_input_is_hashed_in_the_background_and_known_in_the_end(notebook):
+    notebook.run(
+        LARGE, "model = DummyClassifier().fit(big, answers)", "import time; time.sleep(1)"
+    )
+    (used,) = (use for use in notebook.the_run().data if use.name == "big")
+    expected = fingerprint(np.arange(6_000_000, dtype="f8").reshape(-1, 2))
+    assert (used.digest, used.assurance, used.rows) == (expected.digest, "exact", 3_000_000)
+    assert used.role == "train"
+
+
+def test_a_score_on_a_large_training_set_says_so(notebook):
+    notebook.run(
+        LARGE,
+        "model = DummyClassifier().fit(big, answers)\nmodel.score(big, answers)",
+        "import time; time.sleep(1)",
+    )
+    assert set(notebook.the_run().metrics) == {"train.accuracy"}
+
+
+def test_a_large_input_changed_by_a_later_cell_keeps_its_first_digest_or_none(notebook):
+    notebook.run(
+        LARGE,
+        "model = DummyClassifier().fit(big, answers)",
+        "big += 1",
+        "import time; time.sleep(1)",
+    )
+    (used,) = (use for use in notebook.the_run().data if use.name == "big")
+    expected = fingerprint(np.arange(6_000_000, dtype="f8").reshape(-1, 2))
+    if used.assurance == "exact":
+        assert used.digest == expected.digest
+    else:
+        assert used.assurance in {"torn", "sampled", "skipped:budget"}
+
+
+def test_data_that_no_cell_could_reach_is_carried_and_not_read_again(notebook):
+    notebook.run(
+        LARGE, "%%mlops_track first --data big\na = 1", "%%mlops_track again --data big\na = 2"
+    )
+    first, again = (run.data[0] for run in notebook.runs())
+    assert (first.assurance, again.assurance) == ("exact", "carried:unreached")
+    assert first.digest == again.digest
+    notebook.run("big[0, 0] = -1", "%%mlops_track changed --data big\na = 3")
+    changed = notebook.runs()[-1].data[0]
+    assert changed.assurance == "exact"
+    assert changed.digest != first.digest

@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING
 
 import mlops_nb.autolog.sklearn as kit
 from mlops_nb.autolog.callers import CallSite, CodeIndex
-from mlops_nb.fingerprint import fingerprint
 from mlops_nb.tracking import DataSeen, FitSeen
 from mlops_nb.tracking.evidence import SET_SUFFIXES
 from mlops_nb.tracking.values import as_json, as_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlops_nb.autolog.patch import Call
     from mlops_nb.model import Fingerprint, Json
     from mlops_nb.tracking import Evidence, FitGeneration
     from mlops_nb.tracking.bindings import Bound
-
-SYNCHRONOUS_BYTES = 256_000_000
-"""Size up to which an input is hashed at once; larger ones keep their schema only."""
+    from mlops_nb.tracking.fits import Later
 
 _DATA_ARGUMENTS = ("X", "y", "Y", "X_test", "sample_weight")
 _TRUTHS = ("y_true", "labels_true", "y_score_true", "Y_true")
@@ -45,11 +42,18 @@ class SklearnListener:
         The notebook's namespace.
     index
         The analysed cells, to find the statement that called.
+    identify
+        Gives the fingerprint of a value, and who tells it later where it is not known yet.
     """
 
     def __init__(
-        self, evidence: Evidence, namespace: Mapping[str, object], index: CodeIndex
+        self,
+        evidence: Evidence,
+        namespace: Mapping[str, object],
+        index: CodeIndex,
+        identify: Callable[[object], tuple[Fingerprint, Later | None]],
     ) -> None:
+        self._identify = identify
         self._evidence = evidence
         self._namespace = namespace
         self._index = index
@@ -65,7 +69,7 @@ class SklearnListener:
             if generation is not None:
                 # A loop over batches: the run, its parameters and its model are known.
                 self._going_on[id(call)] = generation
-                self._evidence.batch_seen(generation, _batch(call, generation))
+                self._evidence.batch_seen(generation, self._batch(call, generation))
                 call.started_ns = time.time_ns()
                 return
         site = CallSite(self._index, call.user_frame(), self._namespace)
@@ -207,16 +211,16 @@ class SklearnListener:
             ]
             self._evidence.data_seen(bound.generations[0], named)
 
-    @staticmethod
-    def _seen(values: Sequence[object]) -> list[DataSeen]:
-        prints = (_identify(value) for value in values)
-        return [DataSeen("", "test", found) for found in prints if found is not None]
+    def _seen(self, values: Sequence[object]) -> list[DataSeen]:
+        return [
+            DataSeen("", "test", *self._identify(value)) for value in values if _can_carry(value)
+        ]
 
     def _prefix(
         self, generation: FitGeneration, data: Sequence[DataSeen], names: Sequence[str]
     ) -> str:
         """``train.`` for the training data; ``val.`` and so on where there are several sets."""
-        if any(item.fingerprint.digest in generation.train_digests for item in data):
+        if any(map(generation.was_trained_on, data)):
             return "train."
         suffixes = [name.rpartition("_")[2] for name in names]
         own = next((suffix for suffix in suffixes if suffix in SET_SUFFIXES), None)
@@ -231,31 +235,21 @@ class SklearnListener:
         arguments = call.arguments()
         for name in _DATA_ARGUMENTS:
             value = arguments.get(name)
-            found = None if value is None else _identify(value)
-            if found is not None:
-                yield DataSeen(site.name_of(value, name), role, found)
+            if _can_carry(value):
+                yield DataSeen(site.name_of(value, name), role, *self._identify(value))
 
-
-def _batch(call: Call, generation: FitGeneration) -> Iterator[DataSeen]:
-    """The data of one more ``partial_fit``, by the names of the first."""
-    given = (*call.args, *(call.kwargs[name] for name in ("X", "y") if name in call.kwargs))
-    for value, first in zip(given, generation.seen.data, strict=False):
-        found = _identify(value)
-        if found is not None:
-            yield DataSeen(first.name, first.role, found)
+    def _batch(self, call: Call, generation: FitGeneration) -> Iterator[DataSeen]:
+        """The data of one more ``partial_fit``, by the names of the first."""
+        given = (*call.args, *(call.kwargs[name] for name in ("X", "y") if name in call.kwargs))
+        for value, first in zip(given, generation.seen.data, strict=False):
+            if _can_carry(value):
+                yield DataSeen(first.name, first.role, *self._identify(value))
 
 
 class _NoDataflow:
     def levels(self) -> tuple[()]:
         """No names: the receiver says it all."""
         return ()
-
-
-def _identify(value: object) -> Fingerprint | None:
-    """Fingerprint of a table, array or list given as data; None for what is no data."""
-    if not _can_carry(value):
-        return None
-    return fingerprint(value, budget_bytes=SYNCHRONOUS_BYTES)
 
 
 def _can_carry(value: object) -> bool:

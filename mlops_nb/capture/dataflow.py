@@ -10,7 +10,7 @@ bound counts as read and bound, so that nothing before it is left out.
 from __future__ import annotations
 
 import re
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mlops_nb.capture.proof import Proof
@@ -84,6 +84,15 @@ class Watch:
     def is_dynamic(self) -> bool:
         """Whether functions that the cell uses run text."""
         return self._reach.is_dynamic
+
+    def reachable(self) -> list[object] | None:
+        """Values that the cell can get at by name, as they are bound now; None for anything."""
+        if self._ids is not None:
+            return None
+        text, reached, namespace = self._names, self._reach, self._namespace
+        named = (text.reads, text.binds, text.mutates, text.touches, text.consumes)
+        names = dict.fromkeys(chain(*named, reached.loads, reached.stores))
+        return [namespace[name] for name in names if name in namespace]
 
     def widen(self) -> None:
         """Compare the whole namespace from now on: something runs that the text does not show."""

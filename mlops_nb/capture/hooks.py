@@ -110,6 +110,10 @@ class LiveExecution:
         """Id of the execution."""
         return self.event.id
 
+    def reachable(self) -> list[object] | None:
+        """Values that it can get at by name, as they are bound now; None for anything."""
+        return None if self.watch is None else self.watch.reachable()
+
     @property
     def order(self) -> int:
         """Position in the session, from 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from mlops_nb.fingerprint.fixed_width import packed
 from mlops_nb.fingerprint.scheme import OpaqueValueError, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from mlops_nb.fingerprint.scheme import Column, Pass
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
 VIEWS = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
 """Types whose texts may lie anywhere, and those of texts that lie one after the other."""
 
-# A view is a length and, for a longer text, its beginning, the number of a buffer, a place in it.
-_VIEW_FIELDS, _LENGTH, _BUFFER, _PLACE = 4, 0, 2, 3
+# A view is a length of 4 bytes and the text; of a longer one its beginning, the number of a
+# buffer and a place in that, 4 bytes each. Both together are one number, larger by the length
+# for the text behind it.
+_PLACE_SHIFT, _BUFFER_MASK = 32, 2**32 - 1
 _LONGEST_INLINE = 12
 _MOST_RUNS = 64
 _LONGEST = 2**32
@@ -86,16 +87,18 @@ def add_views(piece: Any, column: Column, tracker: Pass) -> bool:
     """
     missing = missing_of(piece)
     buffers = piece.buffers()
-    fields = np.frombuffer(buffers[1], "<u4").reshape(-1, _VIEW_FIELDS)
-    views = fields[piece.offset : piece.offset + len(piece)]
-    lengths = np.frombuffer(tracker.scratch(4 * len(piece)), "<u4", len(piece))
-    np.copyto(lengths, views[:, _LENGTH])
+    size, first = len(piece), piece.offset
+    lengths = np.frombuffer(tracker.scratch(4 * size, slot=1), "<u4", size)
+    places = np.frombuffer(tracker.scratch(8 * size, slot=2), "<u8", size)
+    # Each beside its like: the questions below are then asked many at a time.
+    np.copyto(lengths, np.frombuffer(buffers[1], "<u4")[4 * first : 4 * (first + size) : 4])
+    np.copyto(places, np.frombuffer(buffers[1], "<u8")[2 * first + 1 : 2 * (first + size) : 2])
     if missing is not None:
         np.copyto(lengths, 0, where=missing)
-    runs = _runs(views, lengths)
+    runs = _runs(places, lengths)
     if runs is None:
         return False
-    tracker.take(4 * len(piece) + sum(last - first for _, first, last in runs))
+    tracker.take(4 * size + sum(last - first for _, first, last in runs))
     payloads = xxh3_128()
     for buffer, first, last in runs:
         payloads.update(memoryview(buffers[2 + buffer])[first:last])
@@ -106,7 +109,7 @@ def add_views(piece: Any, column: Column, tracker: Pass) -> bool:
 
 
 def _runs(
-    views: NDArray[np.uint32], lengths: NDArray[np.uint32]
+    places: NDArray[np.uint64], lengths: NDArray[np.uint32]
 ) -> list[tuple[int, int, int]] | None:
     """Find where texts follow each other: buffer, first byte, byte after the last.
 
@@ -118,24 +121,20 @@ def _runs(
         is_long = lengths > _LONGEST_INLINE
         if np.count_nonzero(is_long) < np.count_nonzero(lengths):
             return None
-        views, lengths = views[is_long], lengths[is_long]
-    buffers, places = views[:, _BUFFER], views[:, _PLACE]
-    is_next = (places[1:] == places[:-1] + lengths[:-1]) & (buffers[1:] == buffers[:-1])
-    starts = np.flatnonzero(~is_next) + 1
+        places, lengths = places[is_long], lengths[is_long]
+    ends = lengths.astype(np.uint64)
+    np.left_shift(ends, _PLACE_SHIFT, out=ends)
+    np.add(ends, places, out=ends)
+    starts = np.flatnonzero(ends[:-1] != places[1:]) + 1
     if len(starts) > _MOST_RUNS:
         return None
-    return list(_bounds(buffers, places, lengths, [0, *starts.tolist(), len(lengths)]))
+    runs = pairwise([0, *starts.tolist(), len(lengths)])
+    return [_run(int(places[start]), int(ends[stop - 1])) for start, stop in runs]
 
 
-def _bounds(
-    buffers: NDArray[np.uint32],
-    places: NDArray[np.uint32],
-    lengths: NDArray[np.uint32],
-    starts: list[int],
-) -> Iterator[tuple[int, int, int]]:
-    for start, stop in zip(starts, starts[1:], strict=False):
-        last = int(places[stop - 1]) + int(lengths[stop - 1])
-        yield int(buffers[start]), int(places[start]), last
+def _run(place: int, end: int) -> tuple[int, int, int]:
+    """Take apart the place of the first byte and the one after the last."""
+    return place & _BUFFER_MASK, place >> _PLACE_SHIFT, end >> _PLACE_SHIFT
 
 
 def _gathered(piece: Any) -> Any:

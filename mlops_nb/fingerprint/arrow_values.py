@@ -140,9 +140,14 @@ def _numbers(dtype: Any) -> Callable[[Any, Column, Pass], None]:
 
 
 def _truths(piece: Any, column: Column, tracker: Pass) -> None:
-    bits = piece.cast(pa.uint8())
-    values = values_of(bits, np.uint8).view(np.bool_)
-    add_masked(values, missing_of(bits), column, tracker)
+    bitmap, first = piece.buffers()[1], piece.offset
+    if bitmap is None:
+        values = np.zeros(len(piece), np.bool_)
+    else:
+        octets = np.frombuffer(bitmap, np.uint8)[first // 8 : (first + len(piece) + 7) // 8]
+        bits = np.unpackbits(octets, bitorder="little")[first % 8 : first % 8 + len(piece)]
+        values = bits.view(np.bool_)
+    add_masked(values, missing_of(piece), column, tracker)
 
 
 def _times(piece: Any, column: Column, tracker: Pass) -> None:

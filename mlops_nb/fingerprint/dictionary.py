@@ -39,7 +39,8 @@ class Categories:
 
     def has_gaps(self, codes: NDArray[Any]) -> bool:
         """Tell whether some of the codes may stand for a missing value."""
-        return self._has_missing or bool((codes < 0).any())
+        is_signed = codes.dtype.kind == "i" and len(codes) > 0
+        return self._has_missing or (is_signed and int(codes.min()) < 0)
 
     @property
     def order(self) -> bytes:
@@ -77,7 +78,8 @@ def add_codes(
         np.copyto(places, -1, where=missing)
     table, used = _used(categories, places)
     np.take(table, places, out=local, mode="wrap")
-    nulls = size - int(np.count_nonzero(local >= 0)) if categories.has_gaps(places) else 0
+    has_gaps = missing is not None or categories.has_gaps(codes)
+    nulls = size - int(np.count_nonzero(local >= 0)) if has_gaps else 0
     column.add(digest_of(b"D", local, used), nulls, None, None, None)
 
 

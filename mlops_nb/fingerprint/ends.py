@@ -81,7 +81,7 @@ def _columns_at(value: Any, edges: Sequence[Region]) -> list[int] | None:
         for array in _arrays_of(block.values):
             if not (array.flags.c_contiguous or array.flags.f_contiguous):
                 return None
-            places = block.mgr_locs.as_array.tolist()
+            places = block.mgr_locs.as_array.tolist() if value.ndim > 1 else [0]
             if array.ndim > 1 and array.flags.c_contiguous:
                 if array.shape[1] * array.itemsize < PAGE_BYTES:
                     return None

@@ -362,27 +362,29 @@ def _add_gaps(
 ) -> None:
     filled = lent(tracker, piece)
     np.copyto(filled, piece)
-    is_counted = piece.dtype.kind in "biuf" and nulls < len(piece)
-    low, high = _bounds_between(filled, missing) if is_counted else (None, None)
     np.copyto(filled, np.zeros((), piece.dtype), where=missing)
-    total = _sum(filled) if is_counted else None
+    low = high = total = None
+    if piece.dtype.kind in "biuf" and nulls < len(piece):
+        low, high = _least_of(filled).item(), _greatest_of(filled).item()
+        total = _sum(filled)
     if piece.dtype.kind == "f" and total != total:  # noqa: PLR0124  NaN differs from itself
-        nulls += int(np.count_nonzero(np.isnan(filled)))
+        gaps = missing | np.isnan(filled)
+        nulls = int(np.count_nonzero(gaps))
+        low, high = _bounds_between(piece, gaps)
         total = float(np.nansum(filled, dtype=np.float64))
+    elif low is not None and high is not None and not low < 0 < high:
+        # Zero may only be what stands for the missing ones.
+        low, high = _bounds_between(piece, missing)
     chunk = digest_of(b"N", packed(missing), as_bytes(canonical(filled, tracker)))
     column.add(chunk, nulls, low, high, total)
 
 
-def _bounds_between(filled: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[Any, Any]:
-    """Return least and greatest of the numbers that are there; overwrites the missing ones."""
-    if filled.dtype.kind == "f":
-        np.copyto(filled, np.nan, where=missing)
-        return np.fmin.reduce(filled).item(), np.fmax.reduce(filled).item()
-    bounds = np.iinfo(filled.dtype) if filled.dtype.kind in "iu" else None
-    np.copyto(filled, bounds.max if bounds else True, where=missing)
-    low = np.minimum.reduce(filled).item()
-    np.copyto(filled, bounds.min if bounds else False, where=missing)
-    return low, np.maximum.reduce(filled).item()
+def _bounds_between(values: NDArray[Any], missing: NDArray[np.bool_]) -> tuple[Any, Any]:
+    """Return least and greatest of the numbers that are there, None if there are none."""
+    present = values[~missing]
+    if not len(present):
+        return None, None
+    return _least_of(present).item(), _greatest_of(present).item()
 
 
 def _sum(values: NDArray[Any]) -> float:

@@ -323,7 +323,9 @@ def _pandas(draft: _Draft, value: Any) -> None:
     if isinstance(value, pd.DataFrame | pd.Series):
         manager = object.__getattribute__(value, "_mgr")
         for block in manager.blocks:
-            draft.skeleton.append(tuple(block.mgr_locs.as_array.tolist()))
+            # In a series the places are its rows.
+            if isinstance(value, pd.DataFrame):
+                draft.skeleton.append(tuple(block.mgr_locs.as_array.tolist()))
             with suppress(*_NO_LAYOUT if draft.is_lenient else ()):
                 _pandas_values(draft, block.values)
         index = manager.axes[-1]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _TEXTS, _CODED = (pl.String, pl.Binary), (pl.Categorical, pl.Enum)
 _WIDTHS = {pl.UInt8: np.uint8, pl.UInt16: np.uint16, pl.UInt32: np.uint32}
+_FEW_CATEGORIES = 4_096
 _NEWEST = pl.CompatLevel.newest()
 
 
@@ -91,41 +92,63 @@ def _texts(series: pl.Series, tracker: Pass) -> Column:
 
 def _coded(series: pl.Series, tracker: Pass) -> Column:
     """Read codes into categories; the numbers of the codes are of this process only."""
-    from mlops_nb.fingerprint.arrow_texts import missing_of
-    from mlops_nb.fingerprint.arrow_values import values_of
-
     codes = series.to_physical()
     tracker.take(int(codes.estimated_size()))
-    rows = _rows_by_code(codes)
-    used = np.flatnonzero(rows >= 0)
-    texts = series.gather(rows[used].tolist()).cast(pl.String).to_list()
+    texts = _category_texts(series)
+    numbers: NDArray[np.int32] | None = None
+    if texts is None:
+        # There may be millions, of other columns too: only those of this one are looked up.
+        rows = _rows_by_code(codes, tracker)
+        used = np.flatnonzero(rows >= 0)
+        texts = series.gather(rows[used].tolist()).cast(pl.String).to_list()
+        numbers = np.full(len(rows), -1, np.int32)
+        numbers[used] = np.arange(len(used), dtype=np.int32)
     categories = Categories(texts, "utf8")
-    numbers = np.full(len(rows), -1, np.int32)
-    numbers[used] = np.arange(len(used), dtype=np.int32)
     column = Column("dict<utf8>", len(series))
-    for piece in _pieces(codes):
-        chunk = _as_arrow(piece)
-        missing = missing_of(chunk)
-        found = numbers[_present(values_of(chunk, _WIDTHS[codes.dtype]), missing)]
+    for _, values, missing in _chunks_of_codes(codes):
+        found = values if numbers is None else numbers[values]
         add_codes(found, categories, column, tracker, missing=missing)
     return column
 
 
-def _rows_by_code(codes: pl.Series) -> NDArray[np.int64]:
+def _category_texts(series: pl.Series) -> list[object] | None:
+    """Return the categories in the order of their codes, None if there are too many."""
+    kept = getattr(series.dtype, "categories", None)
+    if kept is not None and not isinstance(kept, pl.Series):
+        kept = kept.to_series()
+    if kept is None:
+        # Before Polars 1.32.
+        kept = series.cat.get_categories()
+    return kept.to_list() if len(kept) <= _FEW_CATEGORIES else None
+
+
+def _rows_by_code(codes: pl.Series, tracker: Pass) -> NDArray[np.int64]:
     """Return for each code a row that has it, -1 for none."""
+    rows = np.full(int(codes.max() or 0) + 1, -1, np.int64)
+    found = np.frombuffer(tracker.scratch(8 * ROWS), np.int64, ROWS)
+    for start, values, missing in _chunks_of_codes(codes):
+        here = found[: len(values)]
+        np.take(rows, values, out=here, mode="clip")
+        # Often the first rows show every code, and then the others need no second look.
+        if int(here.min()) < 0:
+            is_new = here < 0 if missing is None else (here < 0) & ~missing
+            new = np.flatnonzero(is_new)
+            rows[values[new]] = new + start
+    return rows
+
+
+def _chunks_of_codes(
+    codes: pl.Series,
+) -> Iterator[tuple[int, NDArray[Any], NDArray[np.bool_] | None]]:
+    """Read codes in parts: first row, values, which are missing."""
     from mlops_nb.fingerprint.arrow_texts import missing_of
     from mlops_nb.fingerprint.arrow_values import values_of
 
-    rows = np.full(int(codes.max() or 0) + 1, -1, np.int64)
     for number, piece in enumerate(_pieces(codes)):
         chunk = _as_arrow(piece)
-        places = np.arange(number * ROWS, number * ROWS + len(piece))
         missing = missing_of(chunk)
         values = values_of(chunk, _WIDTHS[codes.dtype])
-        if missing is not None:
-            values, places = values[~missing], places[~missing]
-        rows[values] = places
-    return rows
+        yield number * ROWS, _present(values, missing), missing
 
 
 def _present(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:

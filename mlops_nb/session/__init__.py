@@ -20,7 +20,6 @@ from mlops_nb.capture import guard as guards
 from mlops_nb.capture.guard import guard
 from mlops_nb.config import load_settings
 from mlops_nb.environment import read_environment
-from mlops_nb.fingerprint import fingerprint
 from mlops_nb.lineage import RESULT_FLAG, NotebookOrder, slice_of, verdict_of
 from mlops_nb.model import (
     EnvironmentSeen,
@@ -37,6 +36,7 @@ from mlops_nb.redact import redact
 from mlops_nb.session.background import Background
 from mlops_nb.session.batch import BatchCells, is_batch, search_notebook
 from mlops_nb.session.cards import Attempts, show_cards
+from mlops_nb.session.hashing import BATCH_WAIT_S, LAST_WAIT_S, Hashing
 from mlops_nb.session.surroundings import Surroundings
 from mlops_nb.source import code_digest
 from mlops_nb.store.locate import locate
@@ -113,6 +113,7 @@ class Session:
         self._batch_cells = BatchCells()
         self._uninstall: list[Callable[[], None]] = []
         self._background = Background()
+        self.hashing = Hashing(self._current)
         self.surroundings = Surroundings(self.spool, self.id, self._background, self._judge)
         environment = self._environment
         self.spool.append(EnvironmentSeen(environment.digest, environment.content))
@@ -184,7 +185,7 @@ class Session:
 
         namespace = self.namespace
         self._index = CodeIndex()
-        listener = SklearnListener(self.evidence, namespace, self._index)
+        listener = SklearnListener(self.evidence, namespace, self._index, self.hashing.identify)
         self._installed = install(listener, namespace)
         self._uninstall.append(self._installed.uninstall)
 
@@ -196,6 +197,9 @@ class Session:
             flags = (RESULT_FLAG,) if started.id in self._with_result else ()
             self._executions.append(_as_execution(started, ended, flags))
         return self._executions
+
+    def _current(self) -> LiveExecution | None:
+        return None if self.capture is None else self.capture.current
 
     @property
     def namespace(self) -> dict[str, object]:
@@ -214,6 +218,8 @@ class Session:
                 undo()
         self._uninstall.clear()
         self.surroundings.stop()
+        with guard("hashing"):
+            self.hashing.finish(BATCH_WAIT_S if self.is_batch else LAST_WAIT_S)
         with guard("close"):
             self._background.finish()
             self.tracker.end_all()
@@ -302,7 +308,8 @@ class Session:
         for name in [name for name in asked.metrics if name in names]:
             tracker.log({name: names[name]}, run=run)
         for name in [name for name in asked.data if name in names]:
-            tracker.put_data(run, name, "input", fingerprint(names[name]))
+            found = self.hashing.identify_after_cell(names[name])
+            tracker.put_data(run, name, "input", found)
         if asked.model in names:
             tracker.put_model(run, asked.model, names[asked.model])
 
@@ -379,6 +386,8 @@ class Session:
         if live.parent is None and self.tracker.batch is None:
             with guard("notebook"):
                 self._look_for_notebook(live.cell_meta)
+        with guard("hashing"):
+            self.hashing.cell_started(live)
         self.surroundings.cell_started(live, self.namespace)
 
     def execution_ended(self, live: LiveExecution, event: ExecutionEnded) -> None:
@@ -389,6 +398,8 @@ class Session:
         self._ended.append((live.event, event))
         if live.event.is_inferred:
             return
+        with guard("hashing"):
+            self.hashing.cell_ended(live)
         if live.parent is None:
             with guard("models"):
                 self.evidence.name_models(self.namespace, live.names.binds)

@@ -17,7 +17,7 @@ from mlops_nb.tracking.fits import CHILDREN_LIMIT, FitGeneration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from mlops_nb.model import Binding, Json
+    from mlops_nb.model import Binding, Fingerprint, Json
     from mlops_nb.tracking.fits import DataSeen, FitSeen
     from mlops_nb.tracking.runs import LiveRun
     from mlops_nb.tracking.tracker import Tracker
@@ -137,7 +137,23 @@ class Evidence:
             value = seen.params[key]
             tracker.put_param(run, key, value, is_default=is_default, fit=generation.id)
         for item in seen.data:
-            tracker.put_data(run, item.name, item.role, item.fingerprint, fit=generation.id)
+            self._put_data(generation, item)
+
+    def _put_data(self, generation: FitGeneration, item: DataSeen) -> None:
+        """Write what a fit was given or used on, and again when it is hashed."""
+        tracker, name, role, fit = self.tracker, item.name, item.role, generation.id
+        tracker.put_data(generation.run, name, role, item.fingerprint, fit=fit)
+        if item.later is None:
+            return
+        execution = tracker.execution
+
+        def settle(found: Fingerprint) -> None:
+            with tracker.lock:
+                if role == "train" and found.digest:
+                    generation.train_digests.add(found.digest)
+                tracker.settle_data(generation.run, name, role, found, execution, fit=fit)
+
+        item.later.then(settle)
 
     def fit_ended(
         self,
@@ -266,9 +282,8 @@ class Evidence:
             predicted = self._predicted_now()
             if generation not in predicted:
                 predicted.append(generation)
-            digests = {item.fingerprint.digest for item in data} - {""}
             if result is not None:
-                on_training_data = bool(digests & generation.train_digests)
+                on_training_data = any(map(generation.was_trained_on, data))
                 self.provenance.add_prediction(
                     result, generation, on_training_data=on_training_data
                 )
@@ -279,11 +294,8 @@ class Evidence:
     def data_seen(self, generation: FitGeneration, data: Sequence[DataSeen]) -> None:
         """Write what a fit was used on, but for the data it was trained on."""
         for item in data:
-            digest, run = item.fingerprint.digest, generation.run
-            if generation.row is None and digest not in generation.train_digests:
-                self.tracker.put_data(
-                    run, item.name, item.role, item.fingerprint, fit=generation.id
-                )
+            if generation.row is None and not generation.was_trained_on(item):
+                self._put_data(generation, item)
 
     def _predicted_now(self) -> list[FitGeneration]:
         execution = self.tracker.execution

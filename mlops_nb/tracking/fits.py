@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlops_nb.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from mlops_nb.model import Fingerprint, Json
     from mlops_nb.tracking.runs import LiveRun
 
 CHILDREN_LIMIT = 50
 """Fits of one execution that become child runs; the rest are rows of the parent's table."""
+
+
+class Later:
+    """A fingerprint that is not known yet, of a value that is held weakly.
+
+    Parameters
+    ----------
+    value
+        What is being hashed.
+
+    Attributes
+    ----------
+    value
+        Gives it back, None once it is gone.
+    """
+
+    def __init__(self, value: object) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Callable[[Fingerprint], None]] = []
+        self._found: Fingerprint | None = None
+        try:
+            self.value: Callable[[], object] = weakref.ref(value)
+        except TypeError:
+            self.value = _nothing
+
+    def then(self, callback: Callable[[Fingerprint], None]) -> None:
+        """Have the fingerprint told, by the thread that finds it."""
+        with self._lock:
+            if self._found is None:
+                self._waiting.append(callback)
+                return
+        callback(self._found)
+
+    def settle(self, found: Fingerprint) -> None:
+        """Tell it to all who wait."""
+        with self._lock:
+            self._found = found
+            waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback(found)
+
+    def is_of_same(self, other: Later | None) -> bool:
+        """Whether both are of one object that is still there."""
+        value = self.value()
+        return value is not None and other is not None and value is other.value()
+
+
+def _nothing() -> None:
+    """Stand for a reference to what cannot be held weakly."""
 
 
 @record
@@ -29,11 +80,14 @@ class DataSeen:
         ``train`` or ``test``.
     fingerprint
         Taken before the call.
+    later
+        Tells the final one if that is being worked out.
     """
 
     name: str
     role: str
     fingerprint: Fingerprint
+    later: Later | None = None
 
 
 @record
@@ -93,6 +147,13 @@ class FitGeneration:
     more_ns: int = 0
     has_failed: bool = False
     cells: list[str] = field(default_factory=list)
+
+    def was_trained_on(self, item: DataSeen) -> bool:
+        """Whether a value is one of those that it was fitted on."""
+        if item.fingerprint.digest:
+            return item.fingerprint.digest in self.train_digests
+        later = item.later
+        return later is not None and any(later.is_of_same(one.later) for one in self.seen.data)
 
     def note(self, execution: str | None) -> None:
         """Note that a cell gave evidence of it."""

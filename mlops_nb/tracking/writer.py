@@ -130,6 +130,20 @@ class Writer:
         before = run.data.get((role, name))
         if before is not None and fingerprint.digest and before.digest == fingerprint.digest:
             return
+        self.settle_data(run, name, role, fingerprint, self.execution, fit=fit)
+        self.touch(run)
+
+    def settle_data(
+        self,
+        run: LiveRun,
+        name: str,
+        role: str,
+        fingerprint: Fingerprint,
+        execution: str | None,
+        *,
+        fit: str | None = None,
+    ) -> None:
+        """Write which value went into a run in an earlier cell, or in this one."""
         shape = fingerprint.shape
         use = DataUse(
             name=name,
@@ -141,14 +155,13 @@ class Writer:
             columns=len(fingerprint.columns) or (shape[1] if len(shape) > 1 else None),
             schema_digest=fingerprint.schema_digest,
             column_digests={key: column.digest for key, column in fingerprint.columns.items()},
-            execution=self.execution,
+            execution=execution,
             fit=fit,
         )
         run.data[role, name] = use
         facts = {field.name: getattr(use, field.name) for field in fields(use)}
         self.sink.append(DataUsed(run=run.id, at_ns=time.time_ns(), **facts))
         self._keep(fingerprint)
-        self.touch(run)
 
     def _keep(self, fingerprint: Fingerprint) -> None:
         """Write columns, chunks and statistics once for each content."""

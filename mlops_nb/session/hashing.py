@@ -1,0 +1,105 @@
+"""Fingerprints of what goes into fits: at once where that is quick, else in the background."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mlops_nb.capture.guard import guard
+from mlops_nb.fingerprint import fingerprint
+from mlops_nb.fingerprint.known import Known
+from mlops_nb.fingerprint.weight import weight_of
+from mlops_nb.tracking.fits import Later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mlops_nb.capture.hooks import LiveExecution
+    from mlops_nb.fingerprint.background import Hasher
+    from mlops_nb.model import Fingerprint
+
+AT_ONCE_BYTES = 32_000_000
+"""A value up to this size is hashed where it is used, in about 3 ms."""
+
+LAST_WAIT_S = 3.0
+"""How long the end of a session waits for what is still being hashed."""
+
+BATCH_WAIT_S = 60.0
+"""The same for a batch, where nobody waits for the kernel."""
+
+
+class Hashing:
+    """Identifies values for one session.
+
+    Parameters
+    ----------
+    current
+        Gives the cell that runs now.
+    """
+
+    def __init__(self, current: Callable[[], LiveExecution | None]) -> None:
+        self._current = current
+        self._known = Known()
+        self._hasher: Hasher | None = None
+
+    def identify(self, value: object) -> tuple[Fingerprint, Later | None]:
+        """Identify a value as it is now; a large one later, and then it is told to `Later`."""
+        if weight_of(value) <= AT_ONCE_BYTES:
+            return fingerprint(value), None
+        later = Later(value)
+        found = self._open().submit(
+            value, cell_wall_s=self._cell_wall_s, then=later.settle, cell=self._current()
+        )
+        return found, None if found.digest else later
+
+    def identify_after_cell(self, value: object) -> Fingerprint:
+        """Identify a value when a cell has ended: one that no cell could reach is not read."""
+        if weight_of(value) <= AT_ONCE_BYTES:
+            return fingerprint(value)
+        found = self._known.lookup(value)
+        if found is None:
+            found = fingerprint(value)
+            self._known.remember(value, found)
+        return found
+
+    def _open(self) -> Hasher:
+        if self._hasher is None:
+            from mlops_nb.fingerprint.background import Hasher
+            from mlops_nb.fingerprint.pages import PageOracle
+
+            self._hasher = Hasher(
+                oracle=PageOracle.start(),
+                known=self._known,
+                guarded=lambda: guard("hashing"),
+            )
+        return self._hasher
+
+    def _cell_wall_s(self) -> float:
+        live = self._current()
+        return 0.0 if live is None else (time.perf_counter_ns() - live.started_ns) / 1e9
+
+    # --- around a cell ------------------------------------------------------------------------
+
+    def cell_started(self, live: LiveExecution) -> None:
+        """A cell begins: what it may change is no longer what it was."""
+        if self._hasher is not None:
+            self._hasher.before_cell(live.reachable())
+
+    def cell_ended(self, live: LiveExecution) -> None:
+        """A cell has ended; called before its last values are identified."""
+        reached = live.reachable() if self._hasher is not None or len(self._known) else ()
+        if self._hasher is not None:
+            self._hasher.after_cell(reached)
+        if len(self._known):
+            self._touch(reached)
+
+    def _touch(self, reached: Iterable[object] | None) -> None:
+        if reached is None:
+            self._known.everything_touched()
+        else:
+            self._known.touched(reached)
+
+    def finish(self, timeout_s: float) -> None:
+        """Hash on for a while; what remains is told as it is."""
+        if self._hasher is not None:
+            self._hasher.finish(timeout_s)
