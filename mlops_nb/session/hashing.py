@@ -24,7 +24,7 @@ AT_ONCE_BYTES = 32_000_000
 LAST_WAIT_S = 3.0
 """How long the end of a session waits for what is still being hashed."""
 
-BATCH_WAIT_S = 60.0
+BATCH_WAIT_S = 20.0
 """The same for a batch, where nobody waits for the kernel."""
 
 
