@@ -7,10 +7,8 @@ people's text: it may name only a store inside itself, and never what to trust.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -139,7 +137,7 @@ def _project_layer(start: Path) -> list[_Layer]:
     for folder in (start.absolute(), *start.absolute().parents):
         file = folder / "pyproject.toml"
         if file.is_file():
-            tool = _read_toml(file).get("tool")
+            tool = _read_toml(file, about="mlops_nb").get("tool")
             values = tool.get("mlops_nb", {}) if isinstance(tool, dict) else {}
             return [_table_layer(values, file, is_project=True)]
     return []
@@ -166,13 +164,24 @@ def _environment_layers() -> list[_Layer]:
     return layers
 
 
-def _read_toml(file: Path) -> dict[str, object]:
+def _read_toml(file: Path, *, about: str = "") -> dict[str, object]:
+    """Read a file; one that does not mention `about` is not parsed, which takes longer."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8")
+        return _parsed(text, file) if about in text else {}
+    except UnicodeDecodeError as error:
         raise BadSetting("(all)", str(file), f"it is not TOML: {error}") from None
     except OSError as error:
         raise BadSetting("(all)", str(file), f"it cannot be read: {error.strerror}") from None
+
+
+def _parsed(text: str, file: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadSetting("(all)", str(file), f"it is not TOML: {error}") from None
 
 
 # --- the values -------------------------------------------------------------------------------
@@ -183,6 +192,8 @@ _Check: TypeAlias = Callable[[str, object, _Layer], object]
 def _checked(name: str, raw: object, layer: _Layer) -> object:
     check = _CHECKS.get(name)
     if check is None:
+        import difflib
+
         near = difflib.get_close_matches(name, _CHECKS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(_CHECKS)}"
         raise BadSetting(name, layer.source, f"there is no such setting{hint}")

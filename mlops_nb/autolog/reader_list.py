@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from mlops_nb.record import record
 from mlops_nb.redact import redact
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _DETAILS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Follow:
     """One function that is followed.
 

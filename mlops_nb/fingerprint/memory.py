@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mlops_nb.fingerprint.pages import is_private
 from mlops_nb.fingerprint.plain import attribute_of, class_module, class_path
 from mlops_nb.fingerprint.scheme import FAILURES
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,7 +33,7 @@ _MOST_ARROWS = 4_096
 _PLAIN_LABELS = (str, int, bool, float, bytes, type(None))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """Where content lies, and everything about it that is not in the buffers.
 
@@ -125,7 +126,7 @@ def _as_array(value: Any) -> Any:
     import numpy as np
 
     # The base class's own view: nothing that a subclass overrides is called.
-    return np.ndarray.view(value, np.ndarray) if isinstance(value, np.ndarray) else value
+    return np.ndarray.view(value, np.ndarray) if issubclass(type(value), np.ndarray) else value
 
 
 def holds_only_atoms(value: object, step: Callable[[], None]) -> bool:
@@ -197,8 +198,9 @@ def is_shared(value: object) -> bool:
 
 def _roots(value: Any) -> list[object]:
     """Return what arrays are views of in the end, of an array or the blocks of a frame."""
-    manager = getattr(value, "_mgr", None)
-    arrays = [block.values for block in manager.blocks] if manager is not None else [value]
+    arrays = [value]
+    if class_module(type(value)).partition(".")[0] == "pandas" and is_real(type(value)):
+        arrays = [block.values for block in value._mgr.blocks]  # noqa: SLF001
     roots = []
     for array in arrays:
         root = array
@@ -226,7 +228,7 @@ class _Draft:
         cls = type(value)
         library = class_module(cls).partition(".")[0]
         read = _READERS.get(library)
-        if read is None or library not in sys.modules or not _is_real(cls):
+        if read is None or library not in sys.modules or not is_real(cls):
             raise _UnknownLayoutError
         self.skeleton.append(class_path(cls))
         read(self, value)
@@ -277,15 +279,12 @@ def _is_plain(label: object) -> bool:
     cls = type(label)
     if any(cls is one for one in _PLAIN_LABELS):
         return True
-    return class_module(cls).partition(".")[0] in {"numpy", "pandas"} and _is_real(cls)
+    return class_module(cls).partition(".")[0] in {"numpy", "pandas"} and is_real(cls)
 
 
-def _is_real(cls: type) -> bool:
-    """Whether a class is what its module has under its name, not a namesake or a subclass."""
-    name = class_path(cls)
-    if attribute_of(name) is cls:
-        return True
-    return name in {"torch.Tensor", "torch.nn.parameter.Parameter"}
+def is_real(cls: type) -> bool:
+    """Tell whether a class is what its module has under its name: no namesake, no subclass."""
+    return attribute_of(class_path(cls)) is cls
 
 
 def _extent(
@@ -302,7 +301,7 @@ def _extent(
 def exported_memory(value: object) -> Region | None:
     """Return the memory of an object that lends it as a buffer, None for any other."""
     numpy = sys.modules.get("numpy")
-    if numpy is None or class_module(type(value)) not in _LENDERS:
+    if numpy is None or not _lends(type(value)):
         return None
     try:
         octets = numpy.frombuffer(value, numpy.uint8)
@@ -311,7 +310,14 @@ def exported_memory(value: object) -> Region | None:
     return octets.__array_interface__["data"][0], octets.nbytes
 
 
-_LENDERS = frozenset({"builtins", "array", "mmap", "ctypes", "_ctypes", "pyarrow.lib"})
+def _lends(cls: type) -> bool:
+    if cls is bytearray or cls is memoryview:
+        return True
+    others = [attribute_of(name) for name in ("array.array", "mmap.mmap", "pyarrow.lib.Buffer")]
+    base = attribute_of("_ctypes.Array")
+    return any(cls is other for other in others) or (
+        isinstance(base, type) and issubclass(cls, base)
+    )
 
 
 # --- pandas -----------------------------------------------------------------------------------
@@ -347,7 +353,7 @@ def _pandas(draft: _Draft, value: Any) -> None:
 def _index(draft: _Draft, index: Any) -> None:
     import pandas as pd
 
-    if not _is_real(type(index)):
+    if not is_real(type(index)):
         raise _UnknownLayoutError
     draft.skeleton.append(class_path(type(index)))
     draft.add_labels(index.names)
@@ -371,7 +377,7 @@ def _pandas_values(draft: _Draft, values: Any) -> None:
     if class_module(cls) == "numpy":
         draft.add_array(values)
         return
-    if class_module(cls).partition(".")[0] != "pandas" or not _is_real(cls):
+    if class_module(cls).partition(".")[0] != "pandas" or not is_real(cls):
         raise _UnknownLayoutError
     name = cls.__name__
     draft.skeleton.append(name)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from mlops_nb.capture.guard import guard
 from mlops_nb.fingerprint import fingerprint
-from mlops_nb.fingerprint.known import Known
 from mlops_nb.fingerprint.weight import weight_of
 from mlops_nb.tracking.fits import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mlops_nb.capture.hooks import LiveExecution
     from mlops_nb.fingerprint.background import Hasher
+    from mlops_nb.fingerprint.known import Known
     from mlops_nb.model import Fingerprint
 
 AT_ONCE_BYTES = 32_000_000
@@ -39,7 +39,7 @@ class Hashing:
 
     def __init__(self, current: Callable[[], LiveExecution | None]) -> None:
         self._current = current
-        self._known = Known()
+        self._known: Known | None = None  # loaded with the first large value
         self._hasher: Hasher | None = None
 
     def identify(self, value: object) -> tuple[Fingerprint, Later | None]:
@@ -56,11 +56,19 @@ class Hashing:
         """Identify a value when a cell has ended: one that no cell could reach is not read."""
         if weight_of(value) <= AT_ONCE_BYTES:
             return fingerprint(value)
-        found = self._known.lookup(value)
+        known = self._remembering()
+        found = known.lookup(value)
         if found is None:
             found = fingerprint(value)
-            self._known.remember(value, found)
+            known.remember(value, found)
         return found
+
+    def _remembering(self) -> Known:
+        if self._known is None:
+            from mlops_nb.fingerprint.known import Known
+
+            self._known = Known()
+        return self._known
 
     def _open(self) -> Hasher:
         if self._hasher is None:
@@ -69,7 +77,7 @@ class Hashing:
 
             self._hasher = Hasher(
                 oracle=PageOracle.start(),
-                known=self._known,
+                known=self._remembering(),
                 guarded=lambda: guard("hashing"),
             )
         return self._hasher
@@ -87,13 +95,11 @@ class Hashing:
 
     def cell_ended(self, live: LiveExecution) -> None:
         """A cell has ended; called before its last values are identified."""
-        reached = live.reachable() if self._hasher is not None or len(self._known) else ()
+        if self._known is None:
+            return
+        reached = live.reachable()
         if self._hasher is not None:
             self._hasher.after_cell(reached)
-        if len(self._known):
-            self._touch(reached)
-
-    def _touch(self, reached: Iterable[object] | None) -> None:
         if reached is None:
             self._known.everything_touched()
         else:

@@ -17,12 +17,12 @@ import json
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from xxhash import xxh3_128
 
 from mlops_nb.fingerprint.scheme import as_text, column_digest, sequence_digest
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ class Stamp(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Content:
     """What is known of the content of a file or folder.
 

@@ -14,6 +14,7 @@ from mlops_nb.capture.files.digest import COARSE_NS
 from mlops_nb.capture.files.mentioned import absolute, is_sql, mentioned_files, queries_in
 from mlops_nb.capture.files.state import expanded
 from mlops_nb.capture.files.watching import WRITE_BITS, Seen, Span
+from mlops_nb.record import record
 from mlops_nb.redact import redact
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _PROJECT_FILES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Told:
     """What a reader or writer itself says that it was asked for.
 
@@ -238,7 +239,7 @@ def _add_seen(
         _note_writes(uses, path, seen, cell)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Found:
     path: str
     mode: Mode

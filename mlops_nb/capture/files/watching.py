@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops_nb.capture.files import kernel
 from mlops_nb.capture.files.folders import MOST_FOLDERS, folders_below, is_skipped
 from mlops_nb.capture.guard import guard
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +73,7 @@ class Span:
         self.is_incomplete = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Raw:
     source: Source
     data: bytes
