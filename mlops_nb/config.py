@@ -55,6 +55,10 @@ class Settings:
         Whether the whole notebook is one run; None means that it is detected.
     text_cap_bytes, image_cap_bytes
         How much of one output is kept.
+    file_budget_bytes
+        How much of the files that one cell read or wrote is hashed.
+    file_md5
+        Whether files also get the MD5 that DVC writes.
     safe_stores
         Stores of other users that may be used; ``*`` trusts them all.
     state_dir
@@ -71,6 +75,8 @@ class Settings:
     batch: bool | None = None
     text_cap_bytes: int = 1_000_000
     image_cap_bytes: int = 5_000_000
+    file_budget_bytes: int = 1 << 30
+    file_md5: bool = False
     safe_stores: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=lambda: _user_folder("XDG_STATE_HOME", ".local/state"))
     config_file: Path = field(default_factory=_default_config_file)
@@ -267,6 +273,8 @@ _CHECKS: Mapping[str, _Check] = {
     "batch": _flag,
     "text_cap_bytes": _size,
     "image_cap_bytes": _size,
+    "file_budget_bytes": _size,
+    "file_md5": _flag,
     "safe_stores": _paths,
     "state_dir": _path,
 }

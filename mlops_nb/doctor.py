@@ -63,6 +63,7 @@ def _tracking() -> list[Finding]:
             is_well=True, subject="notebook", text=f"{notebook} ({session.notebook_assurance})"
         ),
         Finding(is_well=True, subject="spool", text=str(session.spool.folder)),
+        Finding(is_well=True, subject="files", text=f"seen by {session.surroundings.coverage}"),
     ]
     found += [Finding(is_well=False, subject="warning", text=text) for text in session.warnings]
     return found

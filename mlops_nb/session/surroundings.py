@@ -76,6 +76,8 @@ class Surroundings:
             self._spool.append,
             ignored=ignored,
             cache_file=Path(store) / CACHE if is_local else None,
+            with_md5=settings.file_md5,
+            budget_bytes=settings.file_budget_bytes,
         )
         self._files.start()
 
