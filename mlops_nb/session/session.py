@@ -41,7 +41,7 @@ from mlops_nb.tracking import Evidence, Tracker
 from mlops_nb.tracking.tracker import is_only_looking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlops_nb.capture.hooks import Capture, LiveExecution
     from mlops_nb.config import Settings
@@ -427,14 +427,14 @@ class Session:
                     tracker.log_param(name, namespace[name], run=run)
 
     def _trace(self, run: LiveRun) -> None:
-        """Write what the run needs and how far its order can be trusted; children share it."""
+        """Write what a run and its children need, and how far its order can be trusted."""
         setup = slice_of(self.executions, run.body)
-        family = (run, *run.children)
-        for each in family:
-            first, *others = [e for e in setup if e not in each.setup] or [""]
-            if first:
-                each.setup += (first, *others)
-                self.spool.append(RunExecuted(each.id, first, "setup", tuple(others)))
+        for each in (run, *run.children):
+            if each.body == run.body:
+                self._add_setup(each, setup)
+            elif len(each.body) != each.traced:
+                self._add_setup(each, slice_of(self.executions, each.body))
+            each.traced = len(each.body)
         needed = {*run.setup, *run.body}
         run.needed = tuple(
             e for e in self.executions if e.id in needed and not is_only_looking(e.source)
@@ -442,6 +442,12 @@ class Session:
         # As the store works it out, from what was run.
         run.code_digests = tuple(code_digest(e.transformed or e.source) for e in run.needed)
         self._judge(run)
+
+    def _add_setup(self, run: LiveRun, setup: Sequence[str]) -> None:
+        first, *others = [e for e in setup if e not in run.setup] or [""]
+        if first:
+            run.setup += (first, *others)
+            self.spool.append(RunExecuted(run.id, first, "setup", tuple(others)))
 
     def _judge(self, run: LiveRun) -> None:
         """Write how far order, sources and code can be trusted; called from any thread."""

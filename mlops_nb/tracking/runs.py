@@ -84,6 +84,7 @@ class LiveRun:
         self.fit_rows: list[dict[str, Json]] = []
         self.body: list[str] = []
         self.setup: list[str] = []
+        self.traced = 0
         self.needed: tuple[Execution, ...] = ()
         self.log_cells: dict[str, str] = {}
         self.failure: Mapping[str, Json] | None = None

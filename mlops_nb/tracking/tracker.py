@@ -21,7 +21,7 @@ from mlops_nb.model import (
     TagSet,
     new_run_id,
 )
-from mlops_nb.redact import redact
+from mlops_nb.redact import redact, redact_named
 from mlops_nb.tracking.runs import LiveRun
 from mlops_nb.tracking.values import as_json, encode_table, encode_value, figure_png, guess_mime
 from mlops_nb.tracking.writer import Sink, Writer
@@ -465,7 +465,7 @@ class Tracker(Writer):
         """Set a tag, or remove it with None."""
         with self.lock:
             run = run or self.log_target()
-            text = None if value is None else redact(str(value))
+            text = None if value is None else redact_named(str(key), str(value))
             self.sink.append(TagSet(run.id, str(key), text, time.time_ns()))
             self.touch(run)
 

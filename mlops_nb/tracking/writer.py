@@ -17,7 +17,7 @@ from mlops_nb.model import (
     RunExecuted,
     new_run_id,
 )
-from mlops_nb.redact import redact
+from mlops_nb.redact import redact, redact_named
 from mlops_nb.tracking.values import encode_table
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Writer:
     ) -> None:
         """Write a parameter; unchanged ones are not written again."""
         if isinstance(value, str):
-            value = redact(value)
+            value = redact_named(key, value)
         if key in run.params and run.params[key] == value and type(run.params[key]) is type(value):
             return
         run.params[key] = value
