@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from mlops_nb.lineage import NotebookOrder, slice_of, verdict_of
-from mlops_nb.model import DataUse, Execution, FileUse, Output
+from mlops_nb.lineage import NotebookOrder, reviewed, slice_of, verdict_of
+from mlops_nb.model import DataUse, Environment, Execution, FileUse, Output
 from mlops_nb.source import analyse, code_digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -303,3 +303,22 @@ def test_a_name_inside_a_function_may_hold_another_value_at_each_call():
     executions = executed(*sources, cells=["c1", "c2", "c3"])
     data = (used("x", "nbfp1:1", "2"), used("x", "nbfp1:2", "3"))
     assert verdict_of(executions, order_of(*sources), data=data)["label"] == "linear"
+
+
+def test_a_verdict_is_reviewed_by_what_became_of_its_input_files():
+    use = FileUse("/data/a.csv", "r", "adapter", "nbfp1:1")
+    reads = replace(executed("table = load()")[0], files=(use,))
+    verdict = {"label": "verified", "reasons": [{"kind": "verified", "text": "replayed"}]}
+    assert reviewed(verdict, [reads], {"/data/a.csv": "same"}) == verdict
+    changed = reviewed(verdict, [reads], {"/data/a.csv": "changed"})
+    assert changed["label"] == "mutated-data"
+    assert [reason["kind"] for reason in changed["reasons"]] == ["mutated-data", "verified"]
+    assert reviewed(changed, [reads], {"/data/a.csv": "changed"}) == changed
+    assert reviewed(None, [reads], {"/data/a.csv": "changed"}) is None
+
+
+def test_an_editable_installation_is_a_reason_and_no_label():
+    environment = Environment("sha256:1", {"details": {"editable": {"ours": {}}}})
+    found = reviewed({"label": "linear", "reasons": []}, [], {}, environment)
+    assert found["label"] == "linear"
+    assert [reason["kind"] for reason in found["reasons"]] == ["unpinned-env"]

@@ -98,11 +98,13 @@ def view_run(
         if other.id != run.id and other.started_at <= run.started_at
     ]
     executions = sorted(store.executions(run.executions), key=lambda execution: execution.order)
+    environment = store.environment(run.environment) if run.environment else None
+    verdict = reviewed(run.verdict, executions, _input_states(executions), environment)
     return RunView(
-        replace(run, verdict=reviewed(run.verdict, executions, _input_states(executions))),
+        replace(run, verdict=verdict),
         tuple(executions),
         series={key: store.series(run.id, key).values for key in _curves(run)},
-        environment=store.environment(run.environment) if run.environment else None,
+        environment=environment,
         before=_attempt_before(run, earlier),
         data_seen={use.digest: other.id[:4] for other in reversed(earlier) for use in other.data},
         contents=_contents(store, digests_to_show(executions, run.artifacts)),

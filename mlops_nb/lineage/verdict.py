@@ -105,8 +105,9 @@ def reviewed(
     verdict: Mapping[str, Json] | None,
     executions: Sequence[Execution],
     files: Mapping[str, FileState],
+    environment: Environment | None = None,
 ) -> dict[str, Json] | None:
-    """Add to a verdict what has become of the input files since it was given.
+    """Add to a verdict what has become of the input files, and what is known by now.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def reviewed(
         Those the run needs, in run order.
     files
         How each input file stands now, by its path as in `FileUse.uri`.
+    environment
+        What it ran on, with its details if they were found out.
 
     Examples
     --------
@@ -124,9 +127,11 @@ def reviewed(
     """
     if verdict is None:
         return None
-    found = [r for r in _file_reasons(executions, None, files) if r not in verdict["reasons"]]
-    label = "mutated-data" if found else verdict["label"]
-    return {**verdict, "label": label, "reasons": [*found, *verdict["reasons"]]}
+    known = verdict["reasons"]
+    changed = [r for r in _file_reasons(executions, None, files) if r not in known]
+    label = "mutated-data" if changed else verdict["label"]
+    unpinned = [r for r in _environment_reasons(environment) if r not in known]
+    return {**verdict, "label": label, "reasons": [*changed, *known, *unpinned]}
 
 
 def _reason(kind: str, text: str) -> dict[str, Json]:
