@@ -207,6 +207,16 @@ def isolated_environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
+def own_settings(tmp_path_factory, monkeypatch):
+    """Nothing of this machine's own settings counts."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name))
+    for name in ("STORE", "DEBUG", "BATCH", "REPLAY", "RUN", "NOTEBOOK"):
+        monkeypatch.delenv(f"MLOPS_NB_{name}", raising=False)
+
+
+@pytest.fixture
 def new_kernel(tmp_path, tmp_path_factory):
     """Start kernels: ``new_kernel(python)``; all are ended with the test."""
     started: list[Kernel] = []
