@@ -16,9 +16,11 @@ import pytest
 import xgboost
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
     VotingClassifier,
@@ -242,6 +244,18 @@ def test_times_of_a_search_do_not_count():
     assert digest(search) == before
     search.cv_results_["mean_test_score"] = search.cv_results_["mean_test_score"] + 1
     assert digest(search) != before
+
+
+def test_the_number_of_cores_does_not_count():
+    clusters, forest = KMeans(2, n_init=1).fit(X), HistGradientBoostingClassifier().fit(X, Y)
+    before = digest(clusters), digest(forest)
+    clusters._n_threads += 8
+    forest._bin_mapper.n_threads += 8
+    assert (digest(clusters), digest(forest)) == before
+    model = Mine()
+    before = digest(model)
+    model._n_threads = 8
+    assert digest(model) != before, "an attribute of the user's own counts whatever its name"
 
 
 def test_words_of_a_vectorizer_count_and_not_where_they_lie():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 
 import numpy as np
 import pandas as pd
@@ -179,3 +180,24 @@ def test_a_frame_over_the_budget_has_its_schema_but_no_digest():
     )
     assert skipped.schema_digest == full.schema_digest
     assert fingerprint(frame, budget_bytes=full.size_bytes).digest == full.digest
+
+
+def test_without_arrow_a_frame_is_opaque_but_has_its_shape(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("mlops_nb.fingerprint.arrow_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    found = fingerprint(FRAME)
+    assert (found.assurance, found.digest, found.shape) == ("opaque", "", (3, 3))
+    assert list(found.columns) == ["n", "t", "f"]
+
+
+def test_a_column_of_many_categories_is_read_by_those_that_it_uses():
+    others = pl.Series("others", [f"o{i}" for i in range(10_000)], dtype=pl.Categorical)
+    words = ["u", None, "v", "u"]
+    ours = pl.Series("ours", words, dtype=pl.Categorical)
+    assert len(others) == 10_000
+    expected = only(fingerprint(pl.Series("ours", words, dtype=pl.Enum(["v", "u"]))))
+    assert only(fingerprint(ours)).digest == expected.digest
+    shuffled = others.sample(fraction=1, shuffle=True, seed=1)
+    texts = pd.Series(shuffled.to_list(), dtype="category")
+    assert only(fingerprint(shuffled)).digest == only(fingerprint(texts)).digest

@@ -557,3 +557,17 @@ def test_data_that_no_cell_could_reach_is_carried_and_not_read_again(notebook):
     changed = notebook.runs()[-1].data[0]
     assert changed.assurance == "exact"
     assert changed.digest != first.digest
+
+
+def test_cells_that_prepare_the_next_attempt_are_none_of_this_one(notebook):
+    notebook.run(
+        "model = LogisticRegression(max_iter=500).fit(X_train, y_train)",
+        "shown = model.predict(X_test)[:3]\nprint(shown)",
+        "X_train = X_train[:60]\ny_train = y_train[:60]",
+        "print(len(X_train))",
+        "model.score(X_test, y_test)",
+    )
+    run = notebook.the_run()
+    with Store.open(notebook.folder / ".mlops") as store:
+        body = [e.source.split()[0] for e in store.executions(run.body)]
+    assert body == ["model", "shown", "model.score(X_test,"]

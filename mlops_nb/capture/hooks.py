@@ -26,7 +26,7 @@ from mlops_nb.capture.outputs import OutputTap, Trail
 from mlops_nb.capture.values import Origins
 from mlops_nb.config import Settings
 from mlops_nb.model import ExecutionEnded, ExecutionStarted, new_record_id
-from mlops_nb.redact import redact
+from mlops_nb.redact import known, redact
 
 if TYPE_CHECKING:
     import ast
@@ -240,7 +240,7 @@ class Capture:
             session=self._session,
             order=order,
             at_ns=at_ns,
-            source=redact(raw),
+            source=redact(raw, learn=True),
             code_digest=source.code_digest(raw),
             execution_count=order,
             flags=("dynamic",) if names.is_dynamic else (),
@@ -362,6 +362,7 @@ class Capture:
 
     def _started(self, live: LiveExecution, text: str) -> ExecutionStarted:
         raw = str(getattr(live.info, "raw_cell", ""))
+        known.look_at_variables()
         with self._lock:
             self._order += 1
             order = self._order
@@ -371,7 +372,7 @@ class Capture:
             session=self._session,
             order=order,
             at_ns=time.time_ns(),
-            source=redact(raw),
+            source=redact(raw, learn=True),
             code_digest="",
             transformed=redact(text) if differs else None,
             parent=live.parent.id if live.parent is not None else None,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_nb.capture.follow import follow
 from mlops_nb.model import OutputSeen
-from mlops_nb.redact import redact
+from mlops_nb.redact import known, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -227,7 +227,7 @@ class OutputTap:
         raw = _encode(text)
         position, before = trail.stream_position(name, len(raw))
         room = max(0, self._caps.text_cap_bytes - before)
-        kept = _encode(redact(text))
+        kept = _encode(_without_secrets(text))
         is_cut = len(raw) > room
         if is_cut:
             kept = _cut_text(kept, room)
@@ -290,7 +290,7 @@ class OutputTap:
         raw = _encode(text)
         cap = self._caps.text_cap_bytes
         is_cut = len(raw) > cap
-        kept = _encode(redact(text[:cap] if is_cut else text))
+        kept = _encode(_without_secrets(text[:cap] if is_cut else text))
         if is_cut:
             kept = _cut_text(kept, cap)
         self._send(
@@ -302,6 +302,12 @@ class OutputTap:
 def plain_text(text: str) -> str:
     """Text without terminal colours."""
     return _COLOURS.sub("", text)
+
+
+def _without_secrets(text: str) -> str:
+    """Redact what is shown; the cell itself may have set variables before it."""
+    known.look_at_variables()
+    return redact(text)
 
 
 def _message_id(parent: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.display.blocks import Cell, Column, Facts, Section, Span, Table, TableRow, fact, line
 from mlops_nb.display.formats import UNKNOWN, counted, scalar, size
+from mlops_nb.display.phrases import repository
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import environment_document, plain
 
@@ -51,7 +52,7 @@ class EnvironmentView(View):
             fact(name, _flat(content[part])) for part, name in _PARTS.items() if content.get(part)
         ]
         if self.git:
-            facts.append(fact("git", _repository(self.git)))
+            facts.append(fact("git", repository(self.git)))
         algorithm, _, digits = self.environment.digest.partition(":")
         digest = Span(f"{algorithm}:{digits[:12]}", "muted", self.environment.digest)
         facts.append(fact("digest", digest))
@@ -185,13 +186,6 @@ def _flat(value: Json) -> str:
         text = size(item) if is_size else scalar(item)
         said.append(f"{key.removesuffix('_bytes')} {text}")
     return " · ".join(said)
-
-
-def _repository(git: Mapping[str, Json]) -> str:
-    commit = str(git.get("commit") or "no commit yet")[:8]
-    branch = f" on {git['branch']}" if git.get("branch") else ""
-    dirty = ", with uncommitted changes" if git.get("dirty") else ""
-    return f"{commit}{branch}{dirty}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,10 +10,12 @@ from mlops_nb.display.formats import UNKNOWN, difference, exact_time, one_line
 from mlops_nb.display.view import command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlops_nb.compare import Mark
     from mlops_nb.display.blocks import Block, Tone
     from mlops_nb.display.view import Place
-    from mlops_nb.model import Run
+    from mlops_nb.model import Json, Run
 
 STATUS_MARKS: dict[str, str] = {
     "running": "◐",
@@ -144,3 +146,11 @@ def _status_details(run: Run) -> str:
     error = run.error or {}
     raised = f"{error.get('type')}: {error.get('message')}" if error.get("type") else ""
     return "; ".join(filter(None, [_STATUS_MEANS.get(run.status, run.status), raised]))
+
+
+def repository(git: Mapping[str, Json]) -> str:
+    """Say which state of a repository it is, as ``commit 1a2b3c4d on main``."""
+    commit = f"commit {str(git['commit'])[:8]}" if git.get("commit") else "no commit yet"
+    branch = f" on {git['branch']}" if git.get("branch") else ""
+    dirty = ", with uncommitted changes" if git.get("dirty") else ""
+    return f"{commit}{branch}{dirty}"

@@ -26,6 +26,7 @@ from mlops_nb.display.phrases import (
     STATUS_MARKS,
     change_span,
     direction,
+    repository,
     status_tone,
     time_taken,
     value_hover,
@@ -145,9 +146,7 @@ class RunView(View):
         if run.notebook:
             yield f"in {_short(run.notebook)}"
         if run.git:
-            dirty = ", with uncommitted changes" if run.git.get("dirty") else ""
-            branch = f" on {run.git['branch']}" if run.git.get("branch") else ""
-            yield _short(f"commit {str(run.git.get('commit'))[:8]}{branch}{dirty}")
+            yield _short(repository(run.git))
         if run.tags:
             yield _short("tags " + ", ".join(f"{k}={v}" for k, v in run.tags.items()))
 

@@ -126,6 +126,8 @@ class _Writer:
     def section(self, block: Section, columns: int) -> Iterator[str]:
         note = f"  {self.paint(phrase(block.note), 'muted')}" if block.note else ""
         opener = "" if block.is_open or not block.opener else f"   see: {block.opener}"
+        if not (block.is_open or note or opener):
+            return  # folded for good: there is nothing to say here
         yield ""
         yield self.paint(phrase(block.title), "strong") + note + opener
         if block.is_open:

@@ -1,7 +1,8 @@
 """Fingerprints: the identity of a value's content.
 
 The library of a value is found by the module names of its classes, and its handler is loaded
-when the first such value is seen: no library is ever imported here that the user has not.
+when the first such value is seen: no library is imported here that the user has not, except
+that Polars hands its columns over by way of pyarrow.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def fingerprint(
     Parameters
     ----------
     value
-        A pandas, NumPy, Arrow or SciPy sparse object, or a plain Python value or container.
+        A pandas, Polars, NumPy, Arrow or SciPy sparse object; a model of scikit-learn, XGBoost
+        or LightGBM; a tensor or module of torch; or a plain Python value or container.
     strict
         Whether to raise for a value that cannot be read completely.
     budget_bytes

@@ -95,7 +95,7 @@ def add_views(piece: Any, column: Column, tracker: Pass) -> bool:
     np.copyto(places, np.frombuffer(buffers[1], "<u8")[2 * first + 1 : 2 * (first + size) : 2])
     if missing is not None:
         np.copyto(lengths, 0, where=missing)
-    runs = _runs(places, lengths)
+    runs = _runs(places, lengths, tracker)
     if runs is None:
         return False
     tracker.take(4 * size + sum(last - first for _, first, last in runs))
@@ -109,20 +109,23 @@ def add_views(piece: Any, column: Column, tracker: Pass) -> bool:
 
 
 def _runs(
-    places: NDArray[np.uint64], lengths: NDArray[np.uint32]
+    places: NDArray[np.uint64], lengths: NDArray[np.uint32], tracker: Pass
 ) -> list[tuple[int, int, int]] | None:
     """Find where texts follow each other: buffer, first byte, byte after the last.
 
     None if that is so only of a few at a time, or for short texts, which lie in their views.
     """
-    if not len(lengths) or not lengths.any():
+    if not len(lengths):
         return []
     if int(lengths.min()) <= _LONGEST_INLINE:
         is_long = lengths > _LONGEST_INLINE
         if np.count_nonzero(is_long) < np.count_nonzero(lengths):
             return None
         places, lengths = places[is_long], lengths[is_long]
-    ends = lengths.astype(np.uint64)
+        if not len(lengths):
+            return []
+    ends = np.frombuffer(tracker.scratch(8 * len(lengths)), np.uint64, len(lengths))
+    np.copyto(ends, lengths)
     np.left_shift(ends, _PLACE_SHIFT, out=ends)
     np.add(ends, places, out=ends)
     starts = np.flatnonzero(ends[:-1] != places[1:]) + 1

@@ -66,10 +66,14 @@ def read_column(values: pa.Array | pa.ChunkedArray, tracker: Pass) -> Column:
         values = values.cast(values.type.storage_type)
     type_, add = chunk_reader(values.type)
     column = Column(type_, len(values))
-    for start in range(0, len(values), ROWS):
-        piece = _joined(values.slice(start, ROWS).chunks)
-        tracker.take(size_bytes(piece))
-        add(piece, column, tracker)
+    try:
+        for start in range(0, len(values), ROWS):
+            piece = _joined(values.slice(start, ROWS).chunks)
+            tracker.take(size_bytes(piece))
+            add(piece, column, tracker)
+    except pa.ArrowException as error:
+        # Not all of Arrow's errors are a kind of Python's.
+        raise OpaqueValueError(str(values.type)) from error
     return column
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from mlops_nb.fingerprint.object_chunks import gaps_of
+from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import ROWS, OpaqueValueError, Pass
 
 if TYPE_CHECKING:
@@ -59,17 +60,17 @@ def cells_of(value: Any) -> dict[str, Cells]:
         The value is not of a class whose cells can be read without code of somebody.
     """
     cls = type(value)
-    if cls in {np.ndarray, np.memmap}:
+    if cls is np.ndarray or cls is np.memmap:
         return {"": _array_cells(value)}
     for library, read in _LIBRARIES.items():
-        if library in sys.modules and cls.__module__.partition(".")[0] == library:
+        if library in sys.modules and class_module(cls).partition(".")[0] == library:
             return read(value, cls)
     raise OpaqueValueError
 
 
 def index_cells(value: Any) -> dict[str, Cells]:
     """Return the levels of the row labels, by number."""
-    if "pandas" not in sys.modules or type(value).__module__.partition(".")[0] != "pandas":
+    if "pandas" not in sys.modules or class_module(type(value)).partition(".")[0] != "pandas":
         return {}
     levels = value.index.to_frame(index=False, name=range(value.index.nlevels))
     return {f"{INDEX}{i}": _series_cells(levels.iloc[:, i]) for i in range(levels.shape[1])}

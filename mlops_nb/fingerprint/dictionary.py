@@ -70,6 +70,7 @@ def add_codes(
     missing: NDArray[np.bool_] | None = None,
 ) -> None:
     """Add one chunk of codes to a column; what lies under a missing one does not count."""
+    tracker.step()
     size = len(codes)
     places = np.frombuffer(tracker.scratch(8 * size, slot=1), np.int64, size)
     local = np.frombuffer(tracker.scratch(4 * size), np.int32, size)
@@ -88,11 +89,11 @@ def _used(
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """Number the categories that a chunk uses: the number of each code, and their digests."""
     is_used = np.zeros(len(categories.ranks), np.bool_)
-    # Often a few rows show every category, and then the others need no look.
-    for first, last in ((0, _FIRST_LOOK), (_FIRST_LOOK, None)):
-        is_used[codes[first:last]] = True
-        if is_used[:-1].all():
-            break
+    # Often a few rows show every category, and to ask the others is cheaper than to note them.
+    is_used[codes[:_FIRST_LOOK]] = True
+    others = codes[_FIRST_LOOK:]
+    if not is_used[:-1].all() and not np.take(is_used, others, mode="wrap").all():
+        is_used[others] = True
     ranks_used = np.zeros(len(categories.table) + 1, np.bool_)
     ranks_used[categories.ranks[:-1][is_used[:-1]]] = True
     numbers = np.cumsum(ranks_used, dtype=np.int32) - np.int32(1)

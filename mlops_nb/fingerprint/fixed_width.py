@@ -113,6 +113,12 @@ def number_columns(
     summarise = _SUMMARIES["time" if is_time else block.dtype.kind]
     is_contiguous = block.strides[1] == block.itemsize or rows == 1
     with np.errstate(all="ignore"):
+        if summarise is _add_floats and is_contiguous and rows > ROWS // 2:
+            for row, column in zip(block, columns, strict=True):
+                for start in range(0, rows, ROWS):
+                    tracker.step()
+                    _add_long_floats(row[start : start + ROWS], column, tracker)
+            return columns
         for start in range(0, rows, ROWS):
             stop = min(start + ROWS, rows)
             slab = max(1, ROWS // (stop - start))
@@ -120,6 +126,7 @@ def number_columns(
                 # Neighbours in memory belong to other columns: read whole cache lines.
                 slab = max(slab, 64 // block.itemsize)
             for first in range(0, width, slab):
+                tracker.step()
                 piece = block[first : first + slab, start:stop]
                 if not is_contiguous:
                     piece = _copied(piece, tracker)
@@ -142,6 +149,7 @@ def masked_column(
     tracker.take(values.size * values.itemsize)
     column = Column(type_, rows)
     for start in range(0, rows, ROWS):
+        tracker.step()
         piece = np.ascontiguousarray(values[start : start + ROWS])
         missing = np.ascontiguousarray(mask[start : start + ROWS])
         add_masked(piece, missing, column, tracker)
@@ -177,6 +185,7 @@ def odd_column(values: NDArray[Any], tracker: Pass, type_: str) -> Column:
     tracker.take(values.size * values.itemsize)
     column = Column(type_, len(values))
     for start in range(0, len(values), ROWS):
+        tracker.step()
         piece = native(np.ascontiguousarray(values[start : start + ROWS]))
         add_masked(piece, None, column, tracker)
     return column
@@ -283,9 +292,6 @@ def _add_truths(piece: NDArray[Any], columns: Sequence[Column], _: Pass) -> None
 
 
 def _add_floats(piece: NDArray[Any], columns: Sequence[Column], tracker: Pass) -> None:
-    if len(columns) == 1 and piece.shape[1] > _LONG_ROW:
-        _add_long_floats(piece[0], columns[0], tracker)
-        return
     # Hashing first: it reads ahead best, and leaves the rows in the cache for the others.
     chunks = [_chunk(row) for row in piece]
     lows = np.fmin.reduce(piece, axis=1).tolist()
@@ -362,7 +368,8 @@ def _add_gaps(
 ) -> None:
     filled = lent(tracker, piece)
     np.copyto(filled, piece)
-    np.copyto(filled, np.zeros((), piece.dtype), where=missing)
+    # By place, because a copy under a mask looks at every number.
+    filled[np.flatnonzero(missing)] = np.zeros((), piece.dtype)
     low = high = total = None
     if piece.dtype.kind in "biuf" and nulls < len(piece):
         low, high = _least_of(filled).item(), _greatest_of(filled).item()
@@ -375,7 +382,10 @@ def _add_gaps(
     elif low is not None and high is not None and not low < 0 < high:
         # Zero may only be what stands for the missing ones.
         low, high = _bounds_between(piece, missing)
-    chunk = digest_of(b"N", packed(missing), as_bytes(canonical(filled, tracker)))
+    # A sum that is a number shows that no NaN is among the others.
+    is_clean = total is not None and total == total  # noqa: PLR0124
+    numbers = filled if is_clean else canonical(filled, tracker)
+    chunk = digest_of(b"N", packed(missing), as_bytes(numbers))
     column.add(chunk, nulls, low, high, total)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass, field, replace
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.fingerprint import fingerprint
+from mlops_nb.fingerprint.plain import class_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -128,10 +130,13 @@ def has_strangers(harmless: Container[threading.Thread | None]) -> bool:
 
 def _is_kernels(thread: threading.Thread) -> bool:
     """Whether a thread belongs to the kernel, by where its class or its work is defined."""
-    work = getattr(thread, "_target", None)
-    origins: tuple[object, ...] = (type(thread), work, type(getattr(work, "__self__", None)))
-    names = (getattr(one, "__module__", None) for one in origins)
-    return any(isinstance(x, str) and x.partition(".")[0] in _KERNEL_MODULES for x in names)
+    work = object.__getattribute__(thread, "__dict__").get("_target")
+    modules = [class_module(type(thread)), class_module(type(work))]
+    if type(work) is MethodType:
+        modules.append(class_module(type(work.__self__)))
+    elif type(work) is FunctionType:
+        modules.append(str(work.__module__))
+    return any(module.partition(".")[0] in _KERNEL_MODULES for module in modules)
 
 
 def weakly(value: object) -> weakref.ref[Any] | None:

@@ -131,7 +131,7 @@ class Reached:
 
     def _array_parts(self, value: Any) -> Iterable[object] | None:
         numpy = sys.modules.get("numpy")
-        if numpy is None or not isinstance(value, numpy.ndarray):
+        if numpy is None or not issubclass(type(value), numpy.ndarray):
             return gc.get_referents(value)
         view = numpy.ndarray.view(value, numpy.ndarray)
         self.regions += shared_memory(view)

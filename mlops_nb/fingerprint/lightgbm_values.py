@@ -42,10 +42,21 @@ def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
 def encode(value: Any, cls: type, tracker: Pass) -> bytes:
     """Encode a model inside a container."""
     if class_path(cls) == _BOOSTER and is_own(cls, "lightgbm"):
-        model = value.model_to_string(num_iteration=-1)
+        model = _model_text(value)
         # Without early stopping it is 0 after training and -1 after a copy.
         content = [_HOW_TO_COMPUTE.sub("", model), max(value.best_iteration, 0)]
         return tracker.encoder.composite("lightgbm.Booster", content)
     if has_base(cls, _MODEL) or (is_own(cls, "lightgbm") and class_path(cls) != _DATASET):
         return encode_attributes(value, cls, tracker, lambda: attributes_of(value, cls))
     raise OpaqueValueError(class_path(cls))
+
+
+def _model_text(booster: Any) -> str:
+    import lightgbm
+
+    try:
+        text: str = booster.model_to_string(num_iteration=-1)
+    except lightgbm.basic.LightGBMError as error:
+        # It is no kind of any of Python's errors.
+        raise OpaqueValueError(_BOOSTER) from error
+    return text

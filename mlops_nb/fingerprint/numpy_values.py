@@ -94,9 +94,17 @@ def _legacy_state(value: Any) -> list[object]:
     return [value.get_state(legacy=False)]
 
 
+def _generator_state(value: Any) -> list[object]:
+    bits = value.bit_generator
+    name = class_path(type(bits))
+    if not name.startswith("numpy.") or attribute_of(name) is not type(bits):
+        raise OpaqueValueError(name)
+    return [bits.state]
+
+
 _RARE: dict[str, Any] = {
     "numpy.random.mtrand.RandomState": _legacy_state,
-    "numpy.random._generator.Generator": lambda value: [value.bit_generator.state],
+    "numpy.random._generator.Generator": _generator_state,
     "numpy.random._mt19937.MT19937": lambda value: [value.state],
     "numpy.random._pcg64.PCG64": lambda value: [value.state],
 }
@@ -279,6 +287,7 @@ def _fixed_chunks(array: NDArray[Any], tracker: Pass) -> Iterator[bytes]:
         else:
             hasher: Any = xxh3_128(b"-")
             for piece in _gathered(band):
+                tracker.step()
                 hasher.update(as_bytes(canonical(native(piece), tracker)))
             yield hasher.digest()
 
@@ -289,6 +298,7 @@ def _flat_chunks(flat: NDArray[Any], step: int, tracker: Pass) -> Iterator[bytes
     is_float = flat.dtype.isnative and flat.dtype.kind == "f" and size <= _DOUBLE
     piece_size = max(1, CHUNK_BYTES // size)
     for start in range(0, len(flat), step):
+        tracker.step()
         hasher: Any = xxh3_128(b"-")
         stop = min(start + step, len(flat))
         for first in range(start, stop, piece_size):

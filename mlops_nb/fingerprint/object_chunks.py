@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 QUIET_NAN = struct.pack("<Q", 0x7FF8000000000000)
 
-_TEXTS_AT_ONCE = 2_048
+_TEXTS_AT_ONCE = 8_192
+_SHORT = 64
 _BYTES_AT_ONCE = 4_194_304
 
 
@@ -51,15 +52,12 @@ def text_chunk(
         except TypeError:
             return None
         # By identity, as the equality of a class can be somebody's code.
-        sizes = [len(value) for value in part if type(value) is text]
-        if len(sizes) != len(part):
+        if [None for value in part if type(value) is not text]:
             return None
         payload = joined.encode("utf-8", "surrogatepass")
         tracker.take(len(payload) + 4 * len(part))
         payloads.update(payload)
-        if len(payload) != len(joined):
-            sizes = [len(value.encode("utf-8", "surrogatepass")) for value in part]  # type: ignore[attr-defined]
-        lengths.append(_little_endian(array("I", sizes)))
+        lengths.append(_lengths(part, len(payload), is_ascii=len(payload) == len(joined)))  # type: ignore[arg-type]
     head = b"-" if gaps is None else b"N" + _packed(gaps)
     return digest_of(head, b"".join(lengths), payloads.digest())
 
@@ -105,6 +103,33 @@ def as_list(values: Sequence[object] | NDArray[Any]) -> list[object]:
         return values
     listed: list[object] = values.tolist()  # type: ignore[union-attr]
     return listed
+
+
+def _lengths(part: Sequence[str], size_bytes: int, *, is_ascii: bool) -> bytes:
+    """Return the length in bytes of each text, as uint32."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and size_bytes < _SHORT * len(part):
+        found = _lengths_between(part, numpy)
+        if found is not None:
+            return found
+    if is_ascii:
+        return _little_endian(array("I", list(map(len, part))))
+    return _little_endian(array("I", [len(v.encode("utf-8", "surrogatepass")) for v in part]))
+
+
+def _lengths_between(part: Sequence[str], numpy: Any) -> bytes | None:
+    """Measure the way from one separator to the next; None if a text holds one itself.
+
+    Asking each text costs twice as much.
+    """
+    joined = "\0".join(part).encode("utf-8", "surrogatepass")
+    places = (numpy.frombuffer(joined, numpy.uint8) == 0).nonzero()[0]
+    if len(places) != len(part) - 1:
+        return None
+    bounds = numpy.empty(len(part) + 1, numpy.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = -1, places, len(joined)
+    found: bytes = (bounds[1:] - bounds[:-1] - 1).astype("<u4").tobytes()
+    return found
 
 
 def _are_exactly(values: list[object], cls: type) -> bool:

@@ -173,12 +173,6 @@ class PageOracle:
             watch.spoiled.clear()
             return watch in self._watches and self._protect(watch)
 
-    def narrow(self, watch: Watch, regions: Iterable[tuple[int, int]]) -> None:
-        """Go on to watch a part only."""
-        with self._lock:
-            watch.pages = as_pages(regions)
-            watch.spoiled[:] = common(watch.pages, watch.spoiled)
-
     def dirty(self, watch: Watch) -> list[Range] | None:
         """Tell which pages may have been written since they were armed.
 

@@ -82,6 +82,15 @@ class Reader:
             return self._plain_columns(values if values.ndim > 1 else values[np.newaxis, :])
         if not is_ours(type(values)):
             return [Column(class_path(type(values)), len(values), is_opaque=True)]
+        try:
+            found = self._own_columns(values)
+        except FAILURES:
+            if values.ndim > 1:
+                raise
+            found = None
+        return found or [Column(class_path(type(values)), len(values), is_opaque=True)]
+
+    def _own_columns(self, values: Any) -> list[Column] | None:
         if isinstance(values, pd.Categorical):
             return self.categorical(values)
         if hasattr(values, "_pa_array"):
@@ -91,7 +100,7 @@ class Reader:
         for name, read in _READERS.items():
             if isinstance(values, getattr(pd.arrays, name)):
                 return read(self, values)
-        return [Column(class_path(type(values)), len(values), is_opaque=True)]
+        return None
 
     def _plain_columns(self, block: NDArray[Any]) -> list[Column]:
         dtype = block.dtype

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 _TEXTS, _CODED = (pl.String, pl.Binary), (pl.Categorical, pl.Enum)
 _WIDTHS = {pl.UInt8: np.uint8, pl.UInt16: np.uint16, pl.UInt32: np.uint32}
 _FEW_CATEGORIES = 4_096
-_NEWEST = pl.CompatLevel.newest()
+# How many chunks are handed over at once; none is copied unless the series is in many pieces.
+_AT_ONCE = 16
+# Polars' own layout, and the one that all versions of Arrow can read: there texts lie one after
+# the other, and are copied for it.
+_NEWEST, _OLDEST = pl.CompatLevel.newest(), pl.CompatLevel.oldest()
 
 
 def read(value: Any, cls: type, tracker: Pass) -> Fingerprint:
@@ -62,7 +66,7 @@ def read_column(series: pl.Series, tracker: Pass) -> Column:
         if series.dtype in _TEXTS:
             return _texts(series, tracker)
         return _others(series, tracker)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         # Polars' errors share no base with Python's.
         raise OpaqueValueError from error
 
@@ -72,9 +76,10 @@ def _others(series: pl.Series, tracker: Pass) -> Column:
 
     type_, add = chunk_reader(_as_arrow(series.slice(0, 0)).type)
     column = Column(type_, len(series))
-    for piece in _pieces(series):
-        tracker.take(int(piece.estimated_size()))
-        add(_as_arrow(piece), column, tracker)
+    tracker.take(int(series.estimated_size()))
+    for _, piece in _arrow_pieces(series, at_once=1 if series.dtype.is_nested() else _AT_ONCE):
+        tracker.step()
+        add(piece, column, tracker)
     return column
 
 
@@ -82,9 +87,9 @@ def _texts(series: pl.Series, tracker: Pass) -> Column:
     from mlops_nb.fingerprint.arrow_texts import add_texts, add_views, size_bytes
 
     column = Column("utf8" if series.dtype == pl.String else "binary", len(series))
-    for piece in _pieces(series):
-        if not add_views(piece.to_arrow(compat_level=_NEWEST), column, tracker):
-            gathered = _as_arrow(piece)
+    for start, piece in _arrow_pieces(series, level=_NEWEST):
+        if not add_views(piece, column, tracker):
+            gathered = _as_arrow(series.slice(start, ROWS))
             tracker.take(size_bytes(gathered))
             add_texts(gathered, column, tracker)
     return column
@@ -144,11 +149,10 @@ def _chunks_of_codes(
     from mlops_nb.fingerprint.arrow_texts import missing_of
     from mlops_nb.fingerprint.arrow_values import values_of
 
-    for number, piece in enumerate(_pieces(codes)):
-        chunk = _as_arrow(piece)
-        missing = missing_of(chunk)
-        values = values_of(chunk, _WIDTHS[codes.dtype])
-        yield number * ROWS, _present(values, missing), missing
+    for start, piece in _arrow_pieces(codes):
+        missing = missing_of(piece)
+        values = values_of(piece, _WIDTHS[codes.dtype])
+        yield start, _present(values, missing), missing
 
 
 def _present(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
@@ -156,20 +160,24 @@ def _present(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray
     return values if missing is None else np.where(missing, 0, values)
 
 
-def _pieces(series: pl.Series) -> Iterator[pl.Series]:
-    return (series.slice(start, ROWS) for start in range(0, len(series), ROWS))
+def _arrow_pieces(
+    series: pl.Series, *, at_once: int = _AT_ONCE, level: Any = _OLDEST
+) -> Iterator[tuple[int, Any]]:
+    """Hand over a series in chunks, each with its first row; several at once, as that is slow."""
+    for start in range(0, len(series), at_once * ROWS):
+        block = series.slice(start, at_once * ROWS).to_arrow(compat_level=level)
+        for first in range(0, len(block), ROWS):
+            yield start + first, block.slice(first, ROWS)
 
 
 def _as_arrow(series: pl.Series) -> Any:
-    # Texts are laid out one after the other, which all versions of Arrow can read; the rest is
-    # shared.
-    return series.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return series.to_arrow(compat_level=_OLDEST)
 
 
 def _objects(series: pl.Series, tracker: Pass) -> Column:
     column = Column("object", len(series))
-    for piece in _pieces(series):
-        tracker.take(8 * len(piece))
-        _, chunk, nulls = tracker.encoder.column(piece.to_list())
+    tracker.take(8 * len(series))
+    for start in range(0, len(series), ROWS):
+        _, chunk, nulls = tracker.encoder.column(series.slice(start, ROWS).to_list())
         column.add(chunk, nulls, None, None, None)
     return column

@@ -12,7 +12,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.fingerprint.plain import attribute_of, class_module, class_path
+from mlops_nb.fingerprint.memory import is_real
+from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import (
     FAILURES,
     PREFIX,
@@ -113,7 +114,7 @@ def _part_of(value: object) -> tuple[Any, tuple[int, ...]]:
     cut = _CUTS.get(library)
     if cut is None or library not in sys.modules:
         return None, ()
-    if attribute_of(class_path(cls)) is not cls and library != "torch":
+    if not is_real(cls):
         return None, ()
     return cut(value)
 

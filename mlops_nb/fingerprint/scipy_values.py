@@ -57,6 +57,8 @@ def _encode_other(value: Any, cls: type, tracker: Pass) -> bytes:
     attributes = attributes_of(value, cls)
     if "dist" in attributes and "kwds" in attributes:
         dist = attributes["dist"]
+        if not is_own(type(dist), "scipy"):
+            raise OpaqueValueError(class_path(type(dist)))
         content = [class_path(type(dist)), dist.name, attributes["args"], attributes["kwds"]]
         return tracker.encoder.composite("scipy distribution", content)
     return encode_attributes(value, cls, tracker, lambda: attributes)

@@ -1,9 +1,10 @@
 """scikit-learn's estimators, and classes of others built on them.
 
-Content is the class and its attributes: parameters as they were given and what `fit` made of
-them. What depends on the clock, on the number of cores or on an address is left out, so that a
-prediction, a pickle and a second fit with the same seed change nothing. A digest is not
-comparable with that of another version of scikit-learn, whose attributes may be others.
+Content is the class, by name, and its attributes: parameters as they were given and what `fit`
+made of them; what its methods do is a matter of the code. What depends on the clock, on the
+number of cores or on an address is left out, so that a prediction, a pickle and a second fit
+with the same seed change nothing. A digest is not comparable with that of another version of
+scikit-learn, whose attributes may be others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _SEARCH = "sklearn.model_selection._search.BaseSearchCV"
 
 # Times, threads and addresses; what is built again from the rest after a pickle.
 _VOLATILE = {
-    _BASE: {"_n_threads", "_stop_words_id"},
+    "sklearn.cluster._kmeans._BaseKMeans": {"_n_threads"},
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper": {"n_threads"},
+    "sklearn.feature_extraction.text._VectorizerMixin": {"_stop_words_id"},
     _SEARCH: {"refit_time_"},
     "sklearn.isotonic.IsotonicRegression": {"f_"},
 }

@@ -57,7 +57,7 @@ def encode(value: Any, cls: type, tracker: Pass) -> bytes:
         return tracker.encoder.composite(found.kind, [digest_inside(found)])
     if has_base(cls, _MODULE):
         return _encode_module(value, cls, tracker)
-    if cls in _SETTINGS:
+    if is_own(cls, "torch") and cls in _SETTINGS:
         return tracker.encoder.composite(class_path(cls), _SETTINGS[cls](value))
     raise OpaqueValueError(class_path(cls))
 

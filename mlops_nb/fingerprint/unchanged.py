@@ -18,7 +18,7 @@ from xxhash import xxh3_128_digest
 
 from mlops_nb.fingerprint.ends import ends_agree
 from mlops_nb.fingerprint.memory import layout_of
-from mlops_nb.fingerprint.pages import PAGE_BYTES, as_pages, common, size_of, united, without
+from mlops_nb.fingerprint.pages import PAGE_BYTES, common, size_of, united, without
 from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import FAILURES
 
@@ -35,7 +35,7 @@ SMALL_BYTES = 1_048_576
 """Buffers below this are set aside as copies, where that is possible, instead of watched."""
 
 _MOST_COPIED_BYTES = 4_194_304
-_ATTEMPTS = 3
+_ATTEMPTS = 6
 _LOOKS = 12
 
 
@@ -105,17 +105,18 @@ class Unchanged:
         shared = [region for region, other in pairs if region == other]
         copied = [pair for pair in pairs if pair[0] != pair[1]]
         edges = _Edges.around(shared)
+        inside = tuple(united(filter(None, map(_whole_pages, shared))))
         # All memory is got before: the allocator writes beside the values.
-        watch = oracle.arm(layout.buffers) if shared and edges is not None else None
+        watch = oracle.arm(shared) if edges is not None else None
         if watch is None or edges is None:
             return None
-        inside = tuple(united(filter(None, map(_whole_pages, shared))))
-        strict = united([*inside, *as_pages(region for region, _ in copied)])
-        aside = _taken_down(oracle, watch, edges, copied, strict)
-        if aside is None or layout_of(value) != layout:
+        edges.take_down()
+        aside = _taken_down(oracle, copied)
+        dirty = oracle.dirty(watch)
+        is_still = dirty is not None and not common(dirty, inside)
+        if aside is None or not is_still or layout_of(value) != layout:
             oracle.disarm(watch)
             return None
-        oracle.narrow(watch, shared)
         return cls(oracle, target, target_layout, layout, watch, edges, inside, aside)
 
     @property
@@ -195,23 +196,25 @@ class Unchanged:
 
 
 def _taken_down(
-    oracle: PageOracle,
-    watch: Watch,
-    edges: _Edges,
-    copied: Sequence[tuple[Region, Region]],
-    strict: Sequence[Range],
+    oracle: PageOracle, copied: Sequence[tuple[Region, Region]]
 ) -> tuple[tuple[Region, bytes], ...] | None:
-    """Take down what is not watched, while nothing is written; None if somebody writes.
+    """Compare copies with what they were made of, while nothing is written there.
 
-    Neighbours may write beside the edges, which are looked at once more in the end.
+    Returns
+    -------
+    tuple or None
+        What was copied, with its digest; None if somebody writes.
     """
-    for attempt in range(_ATTEMPTS):
-        if attempt and not oracle.rearm(watch):
+    if not copied:
+        return ()
+    for _ in range(_ATTEMPTS):
+        watch = oracle.arm(region for region, _ in copied)
+        if watch is None:
             return None
-        edges.take_down()
         digests = [_digest_at(region) for region, _ in copied]
-        dirty = oracle.dirty(watch)
-        if dirty is not None and not common(dirty, strict):
+        is_clean = oracle.dirty(watch) == []
+        oracle.disarm(watch)
+        if is_clean:
             is_true = digests == [_digest_at(copy) for _, copy in copied]
             found = zip((region for region, _ in copied), digests, strict=True)
             return tuple(found) if is_true else None

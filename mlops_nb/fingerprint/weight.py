@@ -6,6 +6,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.fingerprint.memory import is_real
 from mlops_nb.fingerprint.plain import class_module
 from mlops_nb.fingerprint.scheme import FAILURES
 
@@ -48,10 +49,19 @@ def _weight(value: Any, depth: int) -> int:
     weigh = _WEIGHTS.get(library)
     if weigh is not None and library in sys.modules:
         return weigh(value)
-    attributes = getattr(value, "__dict__", None) if class_module(cls) != "builtins" else None
-    if type(attributes) is not dict or not depth:
+    attributes = _attributes(value)
+    if attributes is None or not depth:
         return OBJECT_BYTES
     return sum(_weight(one, depth - 1) for one in islice(attributes.values(), _LOOKED_AT))
+
+
+def _attributes(value: object) -> dict[str, Any] | None:
+    """Return an instance's own attributes, without its class having a say."""
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
 
 
 def _of_some(count: int, some: list[object], depth: int) -> int:
@@ -64,43 +74,48 @@ def _of_some(count: int, some: list[object], depth: int) -> int:
 def _of_array(value: Any) -> int:
     import numpy as np
 
-    if not isinstance(value, np.ndarray):
+    if not issubclass(type(value), np.ndarray):
         return OBJECT_BYTES
     view = np.ndarray.view(value, np.ndarray)
     return int(view.size * OBJECT_BYTES if view.dtype.hasobject else view.nbytes)
 
 
 def _of_pandas(value: Any) -> int:
-    attributes = getattr(value, "__dict__", None)
-    manager = attributes.get("_mgr") if type(attributes) is dict else None
+    manager = (_attributes(value) or {}).get("_mgr")
     if manager is None:
-        return int(getattr(value, "nbytes", OBJECT_BYTES))
-    parts = [block.values for block in manager.blocks]
-    return sum(
-        _of_array(part) if class_module(type(part)) == "numpy" else int(part.nbytes)
-        for part in parts
-    )
+        return int(value.nbytes) if is_real(type(value)) else OBJECT_BYTES
+    return sum(_of_block(block.values) for block in manager.blocks)
+
+
+def _of_block(values: Any) -> int:
+    if class_module(type(values)) == "numpy":
+        return _of_array(values)
+    return int(values.nbytes) if is_real(type(values)) else OBJECT_BYTES * len(values)
 
 
 def _of_arrow(value: Any) -> int:
-    return int(getattr(value, "nbytes", OBJECT_BYTES))
+    return int(getattr(value, "nbytes", OBJECT_BYTES)) if is_real(type(value)) else OBJECT_BYTES
 
 
 def _of_polars(value: Any) -> int:
-    return int(value.estimated_size()) if hasattr(value, "estimated_size") else OBJECT_BYTES
+    is_table = is_real(type(value)) and hasattr(value, "estimated_size")
+    return int(value.estimated_size()) if is_table else OBJECT_BYTES
 
 
 def _of_tensor(value: Any) -> int:
     torch = sys.modules["torch"]
-    if isinstance(value, torch.Tensor):
-        return int(value.numel() * value.element_size())
-    if isinstance(value, torch.nn.Module):
-        return sum(_of_tensor(one) for one in value.parameters())
-    return OBJECT_BYTES
+    if issubclass(type(value), torch.nn.Module):
+        attributes = _attributes(value) or {}
+        parts = [attributes.get(name) for name in ("_parameters", "_buffers", "_modules")]
+        return sum(_of_tensor(x) for part in parts if type(part) is dict for x in part.values())
+    if not is_real(type(value)) or not issubclass(type(value), torch.Tensor):
+        return OBJECT_BYTES
+    return int(value.numel() * value.element_size())
 
 
 def _of_sparse(value: Any) -> int:
-    parts = [getattr(value, name, None) for name in ("data", "indices", "indptr", "row", "col")]
+    attributes = _attributes(value) or {}
+    parts = [attributes.get(name) for name in ("data", "indices", "indptr", "row", "col")]
     return sum(_of_array(part) for part in parts if class_module(type(part)) == "numpy")
 
 

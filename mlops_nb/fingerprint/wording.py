@@ -22,7 +22,7 @@ _NAME_LENGTH = 60
 
 def summary(found: DataDifference) -> str:
     """Say what differs in one line."""
-    clauses = list(_clauses(found, _NAMED_COLUMNS)) or ["labels or attributes changed"]
+    clauses = list(_clauses(found, _NAMED_COLUMNS))
     head = f"{_shown(found.name)}: " if found.name else ""
     return head + ", ".join(clauses)
 
@@ -47,6 +47,8 @@ def _clauses(found: DataDifference, named: int) -> Iterable[str]:
     before, after = found.before, found.after
     if before.kind != after.kind:
         yield f"{before.kind} → {after.kind}"
+    elif found.change == "changed" and before.shape == after.shape and not found.changed():
+        yield "names of axes or attributes changed"
     if found.change == "dtype changed" and not 0 < len(found.changed()) <= named:
         yield "dtype changed, values same" if _are_values_same(found) else "dtype changed"
     elif found.change in {"rows reordered", "columns reordered"}:

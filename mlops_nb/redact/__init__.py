@@ -15,16 +15,24 @@ from typing import TYPE_CHECKING
 from mlops_nb.redact import known
 from mlops_nb.redact.assigned import find_assigned, is_telling, looks_secret, replaced
 from mlops_nb.redact.credentials import without_credentials_in
+from mlops_nb.redact.glance import EVERYTHING, TURNING_ASCII, words_in
 from mlops_nb.redact.marks import mark
-from mlops_nb.redact.tokens import without_tokens
+from mlops_nb.redact.tokens import without_private_keys, without_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from mlops_nb.redact.events import redact_event
-    from mlops_nb.redact.full import redact_bytes, redact_fully
+    from mlops_nb.redact.full import redact_bytes, redact_file, redact_fully
 
-__all__ = ["redact", "redact_bytes", "redact_event", "redact_fully", "redact_named"]
+__all__ = ["redact", "redact_bytes", "redact_event", "redact_file", "redact_fully", "redact_named"]
 
-_ELSEWHERE = {"redact_bytes": "full", "redact_event": "events", "redact_fully": "full"}
+_ELSEWHERE = {
+    "redact_bytes": "full",
+    "redact_event": "events",
+    "redact_file": "full",
+    "redact_fully": "full",
+}
 
 
 def redact(text: str, *, learn: bool = False) -> str:
@@ -55,23 +63,39 @@ def redact(text: str, *, learn: bool = False) -> str:
     >>> redact("engine = create_engine('postgresql://ann:hunter2@db/sales')")
     "engine = create_engine('postgresql://ann:⟨secret:URL_PASSWORD⟩@db/sales')"
     """
-    clean = without_tokens(text)
-    clean = without_credentials_in(clean, clean.lower())
-    spans = find_assigned(clean, _lowered(clean))
-    if spans:
-        if learn:
-            known.learn((name, clean[start:end]) for start, (end, name) in spans.items())
-        clean = replaced(clean, spans)
+    data = text.encode("utf-8", "surrogatepass")
+    words = words_in(text, data)
+    clean = without_tokens(text, data, is_slack="slack" in words)
+    if clean is not text:
+        words = EVERYTHING  # our marks have words in them too
+    if words:
+        clean = _without_named(clean, words, learn=learn)
     if known.secrets:
         clean = known.without_known(clean)
     return text if clean == text else clean
 
 
+def _without_named(text: str, words: AbstractSet[str], *, learn: bool) -> str:
+    """Replace what words that stand before it say is secret."""
+    clean = without_private_keys(text) if "key" in words else text
+    lowered = _lowered(clean)
+    before, clean = clean, without_credentials_in(clean, lowered, words)
+    spans = find_assigned(clean, lowered if clean == before else _lowered(clean), words)
+    if not spans:
+        return clean
+    if learn:
+        known.learn((name, clean[start:end]) for start, (end, name) in spans.items())
+    return replaced(clean, spans)
+
+
 def _lowered(text: str) -> str:
     """Write a text in lower case, with every position as it was."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
+    if text.isascii():
+        return text.lower()
+    if not any(letter in text for letter in TURNING_ASCII):
+        # Of what is left, nothing else is looked for: much quicker than by Unicode's rules.
+        data = text.encode("utf-8", "surrogatepass").lower()
+        return data.decode("utf-8", "surrogatepass").replace("\u00d1", "\u00f1")
     # Rare letters change their number.
     return "".join(letter.lower()[:1] for letter in text)
 

@@ -6,7 +6,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mlops_nb.redact.glance import EVERYTHING
 from mlops_nb.redact.marks import compiled, is_key, is_literal, is_random, mark
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 # What a name ends with that is a secret…
 _SURE = ("password", "passwd", "passwort", "passphrase", "contraseña", "secret")
@@ -22,6 +28,13 @@ _PASS_OWNERS = (
     "root", "login",
 )  # fmt: skip
 STEMS = (*_SURE, *_DOUBTFUL, "key", "pass")
+# By the words that `glance` knows, how stems are found: first what is fixed, which is quick.
+_FOUND_BY = {word: word for word in (*_SURE, *_DOUBTFUL) if not word.startswith("pass")} | {
+    "pass": "pass(?:word|wd|wort|phrase|(?<=_pass))",
+    "key": r"key(?<=[_\-eghinrst]key)",
+}
+# The first letter of all that may stand between a name and its value.
+_BEFORE_VALUE = r"(?=s?[\d_'\"\\&\] \t:=!,])"
 _QUOTE = r"(?:\\{0,3}['\"]|&quot;|&#x27;|&#3[49];)"
 _GIVEN = (
     r"(?P<suffix>_?\d{1,2}|_(?:base|prod|dev|test|staging|live|value))?"
@@ -34,7 +47,7 @@ _GIVEN = (
 _EXPORTED = r"[ \t]{0,2}[= ][ \t]{0,2}(?P<value>[^\s'\"{}$;|&<>]{6,400})"
 _EXPORTS = r"(?:(?:\b|_)env|\bexport|\bset|-e)[ \t]{1,4}\Z"
 _SETS_VARIABLE = (
-    r"(?i)(?:env|setdefault|environ\.get|getenv|set_key|setitem)\([^()'\"]{0,40}['\"]\Z"
+    r"(?i)(?:env|setdefault|environ\.get|set_key|setitem|set_tag|log_param)\([^()'\"]{0,40}['\"]\Z"
 )
 _CONSTANT = (
     rf"(?<![A-Za-z0-9_])(?P<name>[A-Z][A-Z0-9_]{{0,40}}_KEY)(?P<between>{_QUOTE}?\]?\s{{0,4}}[=:,]\s{{0,4}})"
@@ -46,7 +59,7 @@ Found = dict[int, tuple[int, str]]
 """Where secrets begin -> where they end, and their names."""
 
 
-def find_assigned(text: str, lowered: str) -> Found:
+def find_assigned(text: str, lowered: str, words: AbstractSet[str] = EVERYTHING) -> Found:
     """Find what is assigned to names that say it is a secret.
 
     Parameters
@@ -55,6 +68,8 @@ def find_assigned(text: str, lowered: str) -> Found:
         Source code, a message, an output.
     lowered
         The same in lower case, of the same length.
+    words
+        What may be in it, as `glance.words_in` tells.
 
     Returns
     -------
@@ -67,17 +82,15 @@ def find_assigned(text: str, lowered: str) -> Found:
     {15: (23, 'db_password')}
     """
     spans: Found = {}
-    for stem in STEMS:
-        start = lowered.find(stem)
-        while start >= 0:
-            end = start + len(stem)
+    for word, pattern in _FOUND_BY.items():
+        for found in compiled(pattern + _BEFORE_VALUE).finditer(lowered) if word in words else ():
+            stem, (start, end) = found[0], found.span()
             is_doubtful = _is_doubtful(stem, lowered, start)
             if is_doubtful is not None:
                 if stem == "credential" and lowered[end : end + 1] == "s":
                     end += 1
                 _take_value(text, start, end, spans, is_doubtful=is_doubtful)
-            start = lowered.find(stem, end)
-    if "_KEY" in text:
+    if "key" in words and "_KEY" in text:
         for found in compiled(_CONSTANT).finditer(text):
             if is_key(found["value"]) and is_literal(found["value"]):
                 spans.setdefault(found.start("value"), (found.end("value"), found["name"]))

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlops_nb.redact.marks import compiled, is_literal, is_random, mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
 # The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
 _URL = r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<value>[^\s:/@'\"<>{}]{1,200})@"
@@ -27,7 +33,7 @@ _PAIR = (
     r"(?P<r>['\"])(?P<value>[^'\"\n]{3,200})(?P=r)"
 )
 _LOGIN = (
-    r"\blogin\([ ]{0,2}(?:(?:key|token|api_key)[ ]{0,2}=[ ]{0,2})?"
+    r"login\((?<!\wlogin\()[ ]{0,2}(?:(?:key|token|api_key)[ ]{0,2}=[ ]{0,2})?"
     r"(?P<q>['\"])(?P<value>[A-Za-z0-9_\-]{20,200})(?P=q)"
 )
 _CONNECTION = (
@@ -38,52 +44,14 @@ _CONNECTION_PARTS = (
     r"(?i)(?:^|[;\s])(?:server|data source|host|hostaddr|driver|database|dbname|endpoint|"
     r"accountname|uid|user id|user|port)[ ]?="
 )
-_CONNECTION_HINTS = ("passw", "pwd", "accountkey", "accesskey")
 # A file of settings: one name of a variable a line.
 _LINE = (
     r"(?m)^(?:export[ ])?(?P<name>[A-Z][A-Z0-9_]{0,60}"
     r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|PWD)[A-Z0-9_]{0,20})="
     r"(?P<value>[^\s'\"${}()\[\],]{8,400})[ ]*$"
 )
-_LINE_HINTS = ("KEY=", "TOKEN", "SECRET", "PASS", "PWD=")
 _LONG = 20
-
-
-def without_credentials_in(text: str, lowered: str) -> str:
-    """Replace what is secret in addresses, headers and connection strings.
-
-    Parameters
-    ----------
-    text
-        What to look at.
-    lowered
-        The same in lower case: which patterns are worth trying.
-
-    Examples
-    --------
-    >>> header = "headers = {'Authorization': 'Basic YW5uOmh1bnRlcjI='}"
-    >>> without_credentials_in(header, header.lower())
-    "headers = {'Authorization': 'Basic ⟨secret:AUTHORIZATION⟩'}"
-    """
-    if "://" in text:
-        if "@" in text:
-            text = compiled(_URL).sub(_url, text)
-        if "?" in text:
-            text = compiled(_QUERY).sub(_query, text)
-    if "auth" in lowered:
-        text = compiled(_AUTHORIZATION).sub(_named("AUTHORIZATION"), text)
-        text = compiled(_PAIR).sub(_named("AUTH_PASSWORD"), text)
-    if "bearer " in lowered:
-        text = compiled(_BEARER).sub(_named("BEARER_TOKEN", has_to_be_random=True), text)
-    if "login(" in lowered:
-        text = compiled(_LOGIN).sub(_named("LOGIN_KEY", has_to_be_random=True), text)
-    if "x-a" in lowered:
-        text = compiled(_HEADER).sub(_named("API_KEY"), text)
-    if any(word in lowered for word in _CONNECTION_HINTS):
-        text = compiled(_CONNECTION).sub(_connection, text)
-    if any(hint in text for hint in _LINE_HINTS):
-        text = compiled(_LINE).sub(_line, text)
-    return text
+_LONGEST_LINE = 4_000
 
 
 def _put(found: re.Match[str], name: str) -> str:
@@ -131,7 +99,8 @@ def looks_given(value: str) -> bool:
 def _connection(found: re.Match[str]) -> str:
     """Replace the password of a connection string, which stands within one literal."""
     text, start, end = found.string, found.start(), found.end()
-    line = text[text.rfind("\n", 0, start) + 1 : start]
+    first = max(0, start - _LONGEST_LINE)  # else a long line of many would take forever
+    line = text[text.rfind("\n", first, start) + 1 if "\n" in text[first:start] else first : start]
     at = max(line.rfind("'"), line.rfind('"'))
     if at < 0 or line.count(line[at]) % 2 == 0:
         return found[0]
@@ -146,3 +115,84 @@ def _line(found: re.Match[str]) -> str:
     value = found["value"]
     is_name = value.isidentifier() and len(value) < _LONG
     return found[0] if is_name or not looks_given(value) else _put(found, found["name"])
+
+
+_Replace: TypeAlias = "Callable[[re.Match[str]], str]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    """A pattern, and what a text must hold for it.
+
+    Attributes
+    ----------
+    parts
+        Word, as `glance.words_in` tells, -> pattern of which one has to be found; these begin
+        with something fixed and so are quick to search for.
+    is_cased
+        Whether the parts stand in the text as they are, else in lower case.
+    """
+
+    parts: Mapping[str, str]
+    pattern: str
+    replace: _Replace
+    is_cased: bool = False
+
+
+_LINE_WORDS = ("KEY", "TOKEN", "SECRET", "PASS", "PWD")
+CREDENTIALS = (
+    _Credential({"auth": "authorization"}, _AUTHORIZATION, _named("AUTHORIZATION")),
+    _Credential({"auth": "auth[ =(]"}, _PAIR, _named("AUTH_PASSWORD")),
+    _Credential({"bearer": "bearer "}, _BEARER, _named("BEARER_TOKEN", has_to_be_random=True)),
+    _Credential({"login": r"login\("}, _LOGIN, _named("LOGIN_KEY", has_to_be_random=True)),
+    _Credential(
+        {"key": "x-api-key ?:", "token": "x-a[a-z]{3,5}-token ?:"}, _HEADER, _named("API_KEY")
+    ),
+    _Credential(
+        {
+            "pass": "passw(?:or)?d ?=",
+            "pwd": "pwd ?=",
+            "key": "a(?:ccount|ccess)key ?=",
+        },
+        _CONNECTION,
+        _connection,
+    ),
+    _Credential(
+        {word.lower(): f"{word}[A-Z0-9_]{{0,24}}=" for word in _LINE_WORDS},
+        _LINE,
+        _line,
+        is_cased=True,
+    ),
+)
+_QUERY_PARTS = (r"\?[\w-]{3,40}=", r"&[\w-]{3,40}=", r";[\w-]{3,40}=")
+
+
+def without_credentials_in(text: str, lowered: str, words: AbstractSet[str]) -> str:
+    """Replace what is secret in addresses, headers and connection strings.
+
+    Parameters
+    ----------
+    text
+        What to look at.
+    lowered
+        The same in lower case.
+    words
+        What may be in it, as `glance.words_in` tells.
+
+    Examples
+    --------
+    >>> header = "headers = {'Authorization': 'Basic YW5uOmh1bnRlcjI='}"
+    >>> without_credentials_in(header, header.lower(), {"auth"})
+    "headers = {'Authorization': 'Basic ⟨secret:AUTHORIZATION⟩'}"
+    """
+    if "://" in words and "://" in text:
+        text = compiled(_URL).sub(_url, text)
+        if "?" in text and any(compiled(part).search(text) for part in _QUERY_PARTS):
+            text = compiled(_QUERY).sub(_query, text)
+    for one in CREDENTIALS:
+        where = text if one.is_cased else lowered
+        for word, part in one.parts.items():
+            if word in words and compiled(part).search(where):
+                text = compiled(one.pattern).sub(one.replace, text)
+                break
+    return text

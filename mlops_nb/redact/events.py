@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FIELDS: Mapping[type, tuple[str, ...]] = {
     model.ExecutionStarted: ("source", "transformed"),
     model.ExecutionEnded: ("error",),
-    model.RunStarted: ("name", "experiment"),
+    model.RunStarted: ("name", "experiment", "group"),
     model.RunChanged: ("changes",),
     model.SessionChanged: ("changes",),
     model.ParamLogged: ("value",),
@@ -26,7 +26,9 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
     model.ModelFitted: ("name",),
     model.ArtifactLogged: ("name",),
     model.FileSeen: ("uri", "detail"),
+    model.OutputSeen: (),
 }
+_WITH_BYTES = (model.OutputSeen, model.ArtifactLogged)
 # Deeper than anything that could be written to a spool.
 _DEEPEST = 200
 
@@ -50,14 +52,16 @@ def redact_event(event: model.Event) -> model.Event:
     >>> redact_event(event).value
     '⟨secret:db_password⟩'
     """
-    kind = type(event)
+    fields = _FIELDS.get(type(event))
+    if fields is None:
+        return event
     changes: dict[str, Any] = {}
-    for name in _FIELDS.get(kind, ()):
+    for name in fields:
         before = getattr(event, name)
         after = redact_value(before, str(getattr(event, "key", "")))
         if after is not before:
             changes[name] = after
-    if isinstance(event, model.OutputSeen | model.ArtifactLogged) and event.data is not None:
+    if isinstance(event, _WITH_BYTES) and event.data is not None:
         data = redact_bytes(event.data, event.mime)
         if data is not event.data:
             changes["data"] = data

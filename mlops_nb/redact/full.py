@@ -8,7 +8,9 @@ a service.
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,14 @@ from mlops_nb.redact.marks import BEGINNING, ENDING, compiled, is_literal, is_ra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError,
+    OSError, RuntimeError, TypeError, ValueError, re.error,
+)  # fmt: skip
+"""What a library may raise that is none of ours; the quick patterns have found theirs then."""
+_log = logging.getLogger(__name__)
 
 # Known by their form, and texts of which one has to be there (in lower case): the library tries
 # every pattern at every letter. Some of them find what any digest holds, or any key, so the name
@@ -78,13 +88,15 @@ _TEXTUAL = re.compile(
     r"|image/svg\+xml|.*\+json"
 )
 _TEXT_LIMIT_BYTES = 16 << 20
+_GLANCE_BYTES = 1 << 16
+_BUDGET_S = 3.0
 
 
 def redact_fully(text: str) -> tuple[str, tuple[str, ...]]:
     """Replace secrets in a text, also those that only the second line finds.
 
-    The first call loads the detectors, some tenths of a second: for the process that writes the
-    store, not for the user's.
+    A detector is loaded when a text first holds what it asks for, some tenths of a second: for
+    the process that writes the store, not for the user's.
 
     Parameters
     ----------
@@ -103,9 +115,7 @@ def redact_fully(text: str) -> tuple[str, tuple[str, ...]]:
     ('mailchimp = "⟨secret:MAILCHIMP_ACCESS_KEY⟩"', ('MAILCHIMP_ACCESS_KEY',))
     """
     clean = redact(text)
-    found: dict[str, str] = {}
-    for name, secret in _found_in(clean):
-        found.setdefault(secret, name)
+    found = _found_in(clean)
     # A longer one may hold a shorter one.
     for secret in sorted(found, key=len, reverse=True):
         clean = clean.replace(secret, mark(found[secret]))
@@ -136,6 +146,50 @@ def redact_bytes(data: bytes, mime: str) -> bytes:
     """
     if not _TEXTUAL.match(mime) or len(data) > _TEXT_LIMIT_BYTES:
         return data
+    return _redact_utf8(data)
+
+
+def redact_file(file: Path, mime: str) -> bytes | None:
+    """Read a file that is to be kept, without the secrets in it.
+
+    Parameters
+    ----------
+    file
+        What to read.
+    mime
+        Its type; one of no known type is text if it looks like it.
+
+    Returns
+    -------
+    bytes
+        None where nothing was found, and for what is no UTF-8 text or very large.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> redact_file(Path("/dev/null"), "text/plain") is None
+    True
+    """
+    is_unknown = mime in {"", "application/octet-stream"}
+    if not is_unknown and not _TEXTUAL.match(mime):
+        return None
+    if file.stat().st_size > _TEXT_LIMIT_BYTES:
+        return None
+    with file.open("rb") as stream:
+        data = stream.read(_GLANCE_BYTES)
+        if is_unknown and b"\0" in data:
+            return None
+        data += stream.read()
+    clean = _redact_utf8(data)
+    return None if clean is data else clean
+
+
+def _redact_utf8(data: bytes) -> bytes:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -154,17 +208,56 @@ def _new_names(text: str, clean: str) -> tuple[str, ...]:
 # --- detectors --------------------------------------------------------------------------------
 
 
-def _found_in(text: str) -> Iterator[tuple[str, str]]:
-    """Give name and value of what the library finds and we believe."""
+def _found_in(text: str) -> dict[str, str]:
+    """Give value and name of what the library finds and we believe, as far as time allows."""
+    found: dict[str, str] = {}
+    end = time.monotonic() + _BUDGET_S
+    try:
+        for part in _parts(text):
+            for name, secret in _found_in_part(part, end):
+                found.setdefault(secret, name)
+    except FAILURES as error:
+        # The text of an error might hold the secret.
+        problem = type(error).__name__
+        _log.warning("a text was looked at for secrets by the quick patterns only: %s", problem)
+    return found
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Cut a very long text at ends of lines."""
+    start = 0
+    while len(text) - start > _PART:
+        end = text.rfind("\n", start, start + _PART) + 1
+        end = end if end > start else start + _PART
+        yield text[start:end]
+        start = end
+    yield text[start:] if start else text
+
+
+_PART = 1 << 20
+
+
+def _check(end: float) -> None:
+    if time.monotonic() > end:
+        raise TimeoutError
+
+
+def _found_in_part(text: str, end: float) -> Iterator[tuple[str, str]]:
     lowered = _lowered(text)
-    asked = [one for one in _detectors() if any(hint in lowered for hint in one[1])]
+    asked = [place for place, hints in _BY_FORM if any(hint in lowered for hint in hints)]
     for piece in _pieces(text) if asked else ():
-        for detector, _, name in asked:
+        for place in asked:
+            _check(end)
+            detector, name = _detector(place)
             for secret in detector.analyze_string(piece):
                 if _is_secret(secret) and _stands_alone(text, secret):
                     yield name, secret
-    yield from _found_named(text, lowered)
-    yield from _found_by_keyword(text, lowered)
+    for one in _found_named(text, lowered):
+        _check(end)
+        yield one
+    for window in _windows(text, lowered):
+        _check(end)
+        yield from _found_by_keyword(window)
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -191,17 +284,13 @@ def _is_secret(found: str) -> bool:
 
 
 @cache
-def _detectors() -> tuple[tuple[Any, tuple[str, ...], str], ...]:
-    """Load the detectors: each with what must be there, and the name of what it finds."""
+def _detector(place: str) -> tuple[Any, str]:
+    """Load a detector, and say how what it finds is usually called."""
     from importlib import import_module
 
-    found = []
-    for place, hints in _BY_FORM:
-        module, _, name = place.partition(".")
-        detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
-        usual = re.sub(r"\W+", "_", detector.secret_type).strip("_").upper()
-        found.append((detector, hints, usual))
-    return tuple(found)
+    module, _, name = place.partition(".")
+    detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
+    return detector, re.sub(r"\W+", "_", detector.secret_type).strip("_").upper()
 
 
 def _stands_alone(text: str, secret: str) -> bool:
@@ -265,12 +354,11 @@ def _keyword_detector() -> Any:
     return KeywordDetector()
 
 
-def _found_by_keyword(text: str, lowered: str) -> Iterator[tuple[str, str]]:
+def _found_by_keyword(window: str) -> Iterator[tuple[str, str]]:
     """Ask the library about what stands near a telling name: its patterns take long texts ill."""
-    for window in _windows(text, lowered):
-        for secret in _keyword_detector().analyze_string(window):
-            if _is_secret(secret):
-                yield _name_before(window, secret), secret
+    for secret in _keyword_detector().analyze_string(window):
+        if _is_secret(secret):
+            yield _name_before(window, secret), secret
 
 
 def _windows(text: str, lowered: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 secrets: dict[str, str] = {}
 """Value -> mark."""
 
+_variables = -1
 _MOST = 200
 _SHORTEST = 8
 _VARIABLE = (
@@ -57,8 +58,31 @@ def learn_variables(variables: Mapping[str, str] | None = None) -> None:
     learn((name, value) for name, value in variables.items() if compiled(_VARIABLE).search(name))
 
 
+def look_at_variables() -> None:
+    """Remember the values of secret environment variables, if there are more or fewer than before.
+
+    That is cheap enough for every cell: one may have read a file of settings.
+
+    Examples
+    --------
+    >>> os.environ["EXAMPLE_TOKEN"] = "tr0ub4dor&3"
+    >>> look_at_variables()
+    >>> without_known("tr0ub4dor&3")
+    '⟨secret:EXAMPLE_TOKEN⟩'
+    >>> del os.environ["EXAMPLE_TOKEN"]
+    >>> forget()
+    """
+    global _variables  # noqa: PLW0603  # one environment a process
+    count = len(os.environ)
+    if count != _variables:
+        _variables = count
+        learn_variables()
+
+
 def forget() -> None:
     """Forget everything, as when a session ends."""
+    global _variables  # noqa: PLW0603  # one environment a process
+    _variables = -1
     secrets.clear()
 
 

@@ -1,14 +1,15 @@
 """Tokens that say themselves what they are, by how they begin.
 
-Each pattern is tried only where its beginning is there, so ordinary text costs a few substring
-searches. A token counts only where it stands by itself: the same letters within a digest or an
-encoded image are none.
+Each pattern is tried only where its beginning is there, and beginnings are looked for only in
+what is long enough, so ordinary text costs next to nothing. A token counts only where it stands
+by itself: the same letters within a digest or an encoded image are none.
 """
 
 from __future__ import annotations
 
 import re
 
+from mlops_nb.redact.glance import runs_in
 from mlops_nb.redact.marks import compiled, mark
 
 _WORD = r"[A-Za-z0-9_\-]"
@@ -82,41 +83,55 @@ _SHORT = "gh gl xox xapp sk- sk. k_ AI AKI ASI ya py npm SG. dapi shp sntry lsv2
 _HINTS = tuple(_SHORT.split())
 
 
-def _by_hint() -> dict[str, list[tuple[str, str, str]]]:
-    found: dict[str, list[tuple[str, str, str]]] = {}
+def _by_hint() -> dict[bytes, list[tuple[str, bytes, str]]]:
+    found: dict[bytes, list[tuple[str, bytes, str]]] = {}
     for name, beginnings, rest in _SERVICES:
         for beginning in beginnings:
             hint = next((hint for hint in _HINTS if hint in beginning), beginning)
-            found.setdefault(hint, []).append((name, beginning, re.escape(beginning) + rest))
+            token = (name, beginning.encode(), re.escape(beginning) + rest)
+            found.setdefault(hint.encode(), []).append(token)
     for name, hint, pattern in _WITHIN:
-        found.setdefault(hint, []).append((name, hint, pattern))
+        found.setdefault(hint.encode(), []).append((name, hint.encode(), pattern))
     return found
 
 
 _TOKENS = tuple((hint, tuple(tokens)) for hint, tokens in _by_hint().items())
 
 
-def without_tokens(text: str) -> str:
+def without_tokens(text: str, data: bytes, *, is_slack: bool = True) -> str:
     """Replace the tokens of known services.
+
+    Parameters
+    ----------
+    text
+        What to look at.
+    data
+        The same as UTF-8.
+    is_slack
+        Whether it may hold a token of Slack, the only ones that are short.
 
     Examples
     --------
-    >>> without_tokens("HF = 'hf_" + 30 * "a" + "'")
+    >>> text = "HF = 'hf_" + 30 * "a" + "'"
+    >>> without_tokens(text, text.encode())
     "HF = '⟨secret:HF_TOKEN⟩'"
     """
-    # No token has a space in it, and few other words are as long.
-    words = "\n".join([word for word in text.split() if len(word) >= _SHORTEST])
-    for hint, tokens in _TOKENS if words else ():
+    words = data if is_slack else b"\n".join(runs_in(data))
+    if not words:
+        return text
+    for hint, tokens in _TOKENS:
         if hint in words:
             for name, beginning, pattern in tokens:
                 if beginning in words:
                     text = compiled(pattern).sub(_Mark(name), text)
-    if "PRIVATE KEY" in text:
-        text = compiled(_PRIVATE_KEY).sub(mark("PRIVATE_KEY"), text)
     return text
 
 
-_SHORTEST = 20
+def without_private_keys(text: str) -> str:
+    """Replace private keys as a whole."""
+    if "PRIVATE KEY" in text:
+        text = compiled(_PRIVATE_KEY).sub(mark("PRIVATE_KEY"), text)
+    return text
 
 
 class _Mark:

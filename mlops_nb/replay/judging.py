@@ -119,7 +119,7 @@ def _datum(place: int, use: Use, other: Use | None) -> Value:
 def _can_prove(data: object) -> bool:
     """Whether a digest says everything: others, even if equal, prove nothing."""
     digest, assurance = getattr(data, "digest", ""), getattr(data, "assurance", "")
-    return bool(digest) and assurance == "exact"
+    return bool(digest) and assurance in {"exact", "carried:pages"}
 
 
 def _what_changed(old: object, new: object, rows: tuple[int | None, int | None]) -> str:

@@ -27,7 +27,7 @@ from mlops_nb.model import (
     as_datetime,
     new_record_id,
 )
-from mlops_nb.redact import redact
+from mlops_nb.redact import known, redact
 from mlops_nb.session.background import Background
 from mlops_nb.session.batch import BatchCells, is_batch, search_notebook
 from mlops_nb.session.cards import Attempts, show_cards
@@ -214,6 +214,7 @@ class Session:
             self.tracker.end_all()
             self.spool.append(SessionEnded(self.id, time.time_ns()))
             self.spool.close()
+            known.forget()
 
     def warn(self, message: str) -> None:
         """Say once, in one line, that something of ours went wrong."""
@@ -428,12 +429,12 @@ class Session:
 
     def _trace(self, run: LiveRun) -> None:
         """Write what a run and its children need, and how far its order can be trusted."""
-        setup = slice_of(self.executions, run.body)
+        setup = self._setup_of(run)
         for each in (run, *run.children):
             if each.body == run.body:
                 self._add_setup(each, setup)
             elif len(each.body) != each.traced:
-                self._add_setup(each, slice_of(self.executions, each.body))
+                self._add_setup(each, self._setup_of(each))
             each.traced = len(each.body)
         needed = {*run.setup, *run.body}
         run.needed = tuple(
@@ -442,6 +443,11 @@ class Session:
         # As the store works it out, from what was run.
         run.code_digests = tuple(code_digest(e.transformed or e.source) for e in run.needed)
         self._judge(run)
+
+    def _setup_of(self, run: LiveRun) -> list[str]:
+        """List the earlier cells that a run needs, without those that only look."""
+        looking = {e.id for e in self.executions if is_only_looking(e.source)}
+        return [e for e in slice_of(self.executions, run.body) if e not in looking]
 
     def _add_setup(self, run: LiveRun, setup: Sequence[str]) -> None:
         first, *others = [e for e in setup if e not in run.setup] or [""]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb import model
 from mlops_nb.errors import StoreError, StoreNotFound, StoreUnwritable
+from mlops_nb.redact import redact_file
 from mlops_nb.store import (
     connect,
     endings,
@@ -226,10 +227,17 @@ class Store:
                 stored[id(event)] = (self._blobs.put(event.data), len(event.data))
             elif isinstance(event, model.ArtifactLogged) and event.staged is not None:
                 try:
-                    stored[id(event)] = self._blobs.put_file(staging / event.staged)
+                    stored[id(event)] = self._put_staged(staging / event.staged, event.mime)
                 except FileNotFoundError:  # the artifact is listed, without bytes
                     continue
         return stored
+
+    def _put_staged(self, file: Path, mime: str) -> tuple[str, int]:
+        """Store the bytes of a file, without the secrets in it if it is one of text."""
+        clean = redact_file(file, mime)
+        return (
+            self._blobs.put_file(file) if clean is None else (self._blobs.put(clean), len(clean))
+        )
 
     def mark_lost(self, session: str, at_ns: int | None = None) -> int:
         """Mark what a session left open whose process is gone; gives the number of runs."""

@@ -28,6 +28,7 @@ from mlops_nb.store.describing import Describer
 from mlops_nb.store.heads import write_group_heads
 from mlops_nb.store.homes import state_folder
 from mlops_nb.store.owner import is_gone, last_sign_ns
+from mlops_nb.store.redacting import Redaction
 from mlops_nb.store.segments import FRAME, HEADER_BYTES, SpoolPosition, SpoolReader
 from mlops_nb.store.spool_folders import SpoolFolders, find_spools, lock_file, locked
 
@@ -115,10 +116,11 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
     committed = _committed(store, spool.id)
     reader = SpoolReader(spool.id, spool.folders)
     reader.position = committed or SpoolPosition(spool.id)
-    intake = _Intake(store, spool)
+    intake, redaction = _Intake(store, spool), Redaction(spool.folders)
     count, last_ns = 0, 0
     for batch in _batches(reader):
-        if not intake.apply(_staged_found(batch, spool), committed):
+        clean = [(position, redaction.apply(event)) for position, event in batch]
+        if not intake.apply(_staged_found(clean, spool), committed):
             return count
         committed = batch[-1][0]
         count += len(batch)

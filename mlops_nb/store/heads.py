@@ -58,7 +58,10 @@ def _content(run: Run) -> dict[str, Json]:
         "params": {key: _packable(param.value) for key, param in run.params.items()},
         "metrics": {key: metric.value for key, metric in run.metrics.items()},
         "data": [
-            [use.name, use.role, use.kind, use.digest, use.assurance, dict(use.column_digests)]
+            [
+                *(use.name, use.role, use.kind, use.digest, use.assurance),
+                *(dict(use.column_digests), use.rows, use.columns, use.schema_digest),
+            ]
             for use in run.data
         ],
         "code_digests": list(run.code_digests),
@@ -86,8 +89,18 @@ def _run(group: str, facts: dict[str, Json]) -> Run:
         metrics={key: Metric(value) for key, value in facts["metrics"].items()},
         environment=facts["environment"],
         data=tuple(
-            DataUse(name, role, kind, digest, assurance, column_digests=columns)
-            for name, role, kind, digest, assurance, columns in facts["data"]
+            DataUse(name, role, kind, digest, assurance, rows, columns, schema_digest, digests)
+            for (
+                name,
+                role,
+                kind,
+                digest,
+                assurance,
+                digests,
+                rows,
+                columns,
+                schema_digest,
+            ) in facts["data"]
         ),
         code_digests=tuple(facts["code_digests"]),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb.errors import StoreError
+from mlops_nb.redact import redact_bytes
 from mlops_nb.store import queries, schema
 
 if TYPE_CHECKING:
@@ -55,9 +56,12 @@ class StreamFold:
             row = self._grown(key, before)
             added = b"".join(event.data for event in self._new.get(key, ()))
             if key[0] in self._ended:
-                row["digest"] = self._blobs.put(self._kept(key, before) + added)
-            else:
-                pieces.append({**dict(zip(_KEY, key, strict=True)), "data": added})
+                # A secret may be in two pieces, of which neither tells.
+                joined = redact_bytes(self._kept(key, before) + added, key[2])
+                row["digest"] = self._blobs.put(joined)
+            elif added:
+                data = redact_bytes(added, key[2])
+                pieces.append({**dict(zip(_KEY, key, strict=True)), "data": data})
             rows.append(row)
         if pieces:
             self._connection.execute(schema.stream_pieces.insert(), pieces)
@@ -117,7 +121,7 @@ def open_digest(key: Key) -> str:
 def read_open(connection: Connection, digest: str) -> bytes:
     """Read what there is of a stream that is still written to."""
     execution, position, mime = digest.removeprefix(OPEN).split("/", 2)
-    return read_pieces(connection, (execution, int(position), mime))
+    return redact_bytes(read_pieces(connection, (execution, int(position), mime)), mime)
 
 
 def read_pieces(connection: Connection, key: Key) -> bytes:

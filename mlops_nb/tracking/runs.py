@@ -85,6 +85,7 @@ class LiveRun:
         self.body: list[str] = []
         self.setup: list[str] = []
         self.traced = 0
+        self.bound: set[str] = set()
         self.needed: tuple[Execution, ...] = ()
         self.log_cells: dict[str, str] = {}
         self.failure: Mapping[str, Json] | None = None

@@ -359,11 +359,25 @@ class Tracker(Writer):
             if self._cells:
                 return []
             for run in self._running():
-                if run.id in self.changed or not is_only_looking(cell.event.source):
+                if run.id in self.changed or self._joins(run, cell):
                     self._count_cell(run, cell, event)
+                    run.bound.update(cell.names.binds)
+                else:
+                    run.bound.difference_update(cell.names.binds)
             changed = [run for run in self.changed.values() if run.parent is None]
             self.changed = {}
             return changed
+
+    @staticmethod
+    def _joins(run: LiveRun, cell: Cell) -> bool:
+        """Whether a cell that gave no evidence is of a run all the same.
+
+        All cells are of a run that the user opened. One born of evidence takes those that use
+        what it made; others, as those that prepare the next attempt, are none of it.
+        """
+        if is_only_looking(cell.event.source):
+            return False
+        return not run.is_automatic or not run.bound.isdisjoint(cell.names.reads)
 
     def open_runs(self) -> list[LiveRun]:
         """Runs that go on, children left out."""
