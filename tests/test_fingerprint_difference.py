@@ -175,7 +175,6 @@ def test_differences_that_only_rounding_makes_are_no_change_of_the_mean():
         (object(), object(), "not shown different (opaque)"),
         (pd.Series([1, 2]), pd.Series([1, 3]), "values changed (50 % of values, row 1"),
     ],
-    ids=repr,
 )
 def test_values_of_other_kinds_are_compared_too(before, after, said):
     assert str(diff_data(before, after)).startswith(said.removesuffix(", rows same"))

@@ -88,6 +88,15 @@ class Fingerprint:
     chunks: tuple[str, ...] = ()
     chunk_rows: int = 65_536
 
+    def __str__(self) -> str:
+        """Say it in one line, without columns and chunks."""
+        shape = " × ".join(f"{length:,}" for length in self.shape)
+        return " ".join(filter(None, (self.kind, shape, self.digest, self.assurance)))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's protocol
+        del cycle
+        printer.text(str(self))
+
 
 @record
 class Environment:
