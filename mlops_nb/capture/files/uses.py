@@ -324,7 +324,7 @@ def is_noise(path: str) -> bool:
 
     Examples
     --------
-    >>> is_noise("/work/model.ipynb"), is_noise("/work/flowers.csv")
+    >>> is_noise("models/churn.ipynb"), is_noise("data/flowers.csv")
     (True, False)
     """
     name = os.path.basename(path)  # noqa: PTH119
