@@ -21,6 +21,7 @@ def measure() -> list[Measurement]:
 
 
 def new_watch(folder: str, **given):
+    """Make a watch as a session has it."""
     from mlops_nb.autolog.readers import watch_files
 
     return watch_files([folder], lambda event: None, **given)
@@ -47,6 +48,7 @@ def cell_costs():
 
 
 def around_cell_us(watch, source: str) -> float:
+    """Microseconds that the watch takes around one cell."""
     event = SimpleNamespace(source=source, transformed=None)
     names = SimpleNamespace(reads=("table", "show"), binds=("value_0",))
     live = SimpleNamespace(id="e", event=event, names=names)
@@ -79,6 +81,7 @@ def open_costs():
 
 
 def loop_ms(paths) -> float:
+    """Milliseconds of a loop that opens files."""
     start = time.perf_counter()
     for path in paths:
         with open(path, "rb") as file:  # noqa: PTH123  # what is measured
@@ -87,6 +90,7 @@ def loop_ms(paths) -> float:
 
 
 def watched_loop_ms(folder: str, paths) -> float:
+    """The same while a watch is on."""
     watch = new_watch(folder)
     watch.start()
     live = SimpleNamespace(
