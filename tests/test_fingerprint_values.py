@@ -459,3 +459,48 @@ def test_other_sparse_formats_are_read():
 def test_a_sparse_matrix_over_the_budget_is_skipped():
     found = fingerprint(sparse_rows(), budget_bytes=10)
     assert (found.assurance, found.shape) == ("skipped:budget", (2, 3))
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 21, 70, 300])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i4", "c16", "M8[s]", "S3", ">f8"])
+def test_an_array_in_column_order_has_the_digest_of_one_in_row_order(width, dtype):
+    numbers = np.arange(12_000 // width * width).reshape(-1, width) % 1_000
+    array = numbers.astype(dtype)
+    if array.dtype.kind == "f":
+        array[::7, 0] = np.nan
+        array[1::7, -1] = -array.dtype.type(np.nan)
+    assert digest(np.asfortranarray(array)) == digest(array)
+    assert digest(np.asfortranarray(array)[::-1][::-1]) == digest(array)
+    assert digest(np.asfortranarray(array)[:, ::-1]) == digest(array[:, ::-1].copy())
+
+
+def test_long_columns_are_summed_up_like_short_ones():
+    draw = np.random.default_rng(0)
+    numbers = draw.standard_normal(150_000)
+    numbers[:40_000:3] = np.nan
+    endless = numbers.copy()
+    endless[[5, 100_000]] = np.inf, -np.inf
+    frame = pd.DataFrame(
+        {
+            "gaps": numbers,
+            "narrow": numbers.astype("f4"),
+            "endless": endless,
+            "none": np.full(150_000, np.nan),
+            "nullable": pd.array(np.nan_to_num(numbers), dtype="Float64"),
+        }
+    )
+    frame.loc[::5, "nullable"] = pd.NA
+    found = fingerprint(frame).columns
+    for name in ("gaps", "narrow", "nullable"):
+        column = found[name]
+        assert column.nulls == frame[name].isna().sum()
+        assert (column.minimum, column.maximum) == (frame[name].min(), frame[name].max())
+        assert column.mean == pytest.approx(frame[name].astype("f8").mean(), rel=1e-5)
+    assert (found["endless"].minimum, found["endless"].maximum) == (-np.inf, np.inf)
+    assert (found["none"].nulls, found["none"].minimum, found["none"].mean) == (
+        150_000,
+        None,
+        None,
+    )
+    rows = pd.DataFrame(frame[["gaps", "endless"]].to_numpy(), columns=["gaps", "endless"])
+    assert fingerprint(rows).columns["gaps"].digest == found["gaps"].digest

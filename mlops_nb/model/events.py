@@ -272,7 +272,7 @@ class FingerprintSeen:
     Attributes
     ----------
     content
-        As `documents.fingerprint_document` writes it.
+        As `fingerprint.record.fingerprint_document` writes it.
     """
 
     digest: str
