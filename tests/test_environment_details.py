@@ -93,13 +93,13 @@ def test_requirements_of_extras_are_none_of_a_distribution(site):
             id="version control",
         ),
         pytest.param(
-            {"url": "file:///opt/my%20lib", "dir_info": {"editable": True}},
-            {"kind": "editable", "path": "/opt/my lib"},
+            {"url": "file:///srv/my%20lib", "dir_info": {"editable": True}},
+            {"kind": "editable", "path": "/srv/my lib"},
             id="editable",
         ),
         pytest.param(
-            {"url": "file:///opt/lib", "dir_info": {}},
-            {"kind": "folder", "path": "/opt/lib"},
+            {"url": "file:///srv/lib", "dir_info": {}},
+            {"kind": "folder", "path": "/srv/lib"},
             id="folder",
         ),
         pytest.param(
@@ -130,9 +130,9 @@ def test_a_broken_origin_is_no_error(site, text):
 
 
 def test_the_users_name_is_in_no_path(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/ann")
-    assert shortened("/home/ann/work/lib") == "~/work/lib"
-    assert shortened("/home/anna/lib") == "/home/anna/lib"
+    monkeypatch.setenv("HOME", "/people/ann")
+    assert shortened("/people/ann/code/lib") == "~/code/lib"
+    assert shortened("/people/anna/lib") == "/people/anna/lib"
 
 
 def test_one_wheel_has_one_digest_whoever_installed_it(tmp_path):

@@ -342,7 +342,23 @@ def test_memory_that_is_not_there_is_not_watched(oracle):
     ],
 )
 def test_nothing_is_watched_in_a_process_that_a_device_may_write_to(line, has_devices):
-    assert pages._has_devices([line]) is has_devices
+    assert pages._has_devices(b"00-01 rw-p 00000000 00:00 0\n" + line + b"\n") is has_devices
+
+
+def test_only_private_memory_of_no_file_is_ordinary():
+    maps = b"""55d0-55d9 rw-p 00000000 00:00 0                          [heap]
+7f00-7f01 rw-p 00000000 00:00 0
+7f01-7f02 rw-p 00000000 00:00 0                          [anon: glibc: malloc]
+7f02-7f03 r--p 00000000 00:00 0
+7f03-7f04 rw-s 00000000 00:01 77                         /dev/zero (deleted)
+7f04-7f05 rw-p 00000000 fe:01 99                         /data/numbers.npy
+7f05-7f06 rw-p 00000000 00:00 0                          [stack]
+"""
+    assert pages._ordinary_mappings(maps) == [
+        (0x55D0, 0x55D9),
+        (0x7F00, 0x7F01),
+        (0x7F01, 0x7F02),
+    ]
 
 
 # --- where it is off --------------------------------------------------------------------------
