@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mlops_nb.capture.files.quiet import Reader
 
+with suppress(ImportError):  # a part of Python on Unix only
+    import resource
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -28,6 +31,7 @@ OWN_THREADS = "mlops_nb"
 """What the names of the tracking's own threads begin with."""
 
 _HEAD_BYTES = 64
+_FIRST = b"rchar: "
 _IMPORT_SHARE = 1.1  # an import also reads the beginnings of extensions, and small files of data
 
 
@@ -68,9 +72,9 @@ class ReadCounter:
     def _read_bytes(self) -> int | None:
         if self._fd < 0:
             return None
-        line = self._reader.read_from_start(self._fd).partition(b"\n")[0]
-        head, _, rest = line.partition(b": ")
-        return int(rest) if head == b"rchar" and rest.isdigit() else None
+        head = self._reader.read_from_start(self._fd)
+        end = head.find(b"\n")
+        return int(head[len(_FIRST) : end]) if head.startswith(_FIRST) and end > 0 else None
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -81,9 +85,7 @@ class ReadCounter:
 
 def children_ended() -> int:
     """A number that grows whenever a child process has ended and was waited for."""
-    try:
-        import resource
-    except ImportError:
+    if "resource" not in globals():
         return 0
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_minflt + usage.ru_nvcsw

@@ -12,6 +12,7 @@ import re
 import shlex
 from itertools import islice
 from pathlib import PurePath
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from mlops_nb.source import transform
@@ -28,6 +29,8 @@ MOST_PATHS = 50
 _LONGEST = 1_024
 _QUOTED = re.compile(r"""'([^'\n]{1,1024})'|"([^"\n]{1,1024})\"""")
 _WORD = re.compile(r"""[^\s'"`<>|;,(){}\[\]=]*/[^\s'"`<>|;,(){}\[\]]+""")
+_SUFFIX = re.compile(r"\.[^\W\d]\w{0,15}$")  # of a name without a folder: no ``{x:.3f}``
+_NAMED = re.compile(r"""\.[^\W\d]\w{0,15}['"\s,;)]""")
 _SQL = re.compile(r"\b(?:select|from|copy|attach|insert|create|describe)\b", re.IGNORECASE)
 _COMMANDS = frozenset({"system", "getoutput", "run_cell_magic", "run_line_magic"})
 _MOST_ITEMS = 20
@@ -41,13 +44,25 @@ def written_paths(text: str) -> list[str]:
     >>> written_paths("table = read('data/flowers.csv')  # from https://example.org/x")
     ['data/flowers.csv']
     """
+    if not _has_slash(text) and _NAMED.search(text) is None:
+        return []
     found = [match[1] or match[2] for match in islice(_QUOTED.finditer(text), 4 * MOST_PATHS)]
     wordy = [one for one in found if " " in one]
     found += [word for one in wordy for word in (*one.split(), *files_in_sql(one))]
-    found = [one for one in found if "/" in one or "." in one or os.sep in one]
+    found = [one for one in found if "/" in one or _SUFFIX.search(one) or os.sep in one]
     if "/" in text:
         found += islice((match[0] for match in _WORD.finditer(text)), MOST_PATHS)
     return [one for one in dict.fromkeys(found) if "://" not in one][:MOST_PATHS]
+
+
+def _has_slash(text: str) -> bool:
+    """Whether there is a slash that is no division written with spaces."""
+    at = text.find("/")
+    while at >= 0:
+        if text[at - 1 : at] != " " or text[at + 1 : at + 2] != " ":
+            return True
+        at = text.find("/", at + 1)
+    return os.sep != "/" and os.sep in text
 
 
 def held_paths(names: Iterable[str], lookup: Lookup) -> list[str]:
@@ -61,11 +76,17 @@ def held_paths(names: Iterable[str], lookup: Lookup) -> list[str]:
     found: list[str] = []
     for name in names:
         value = lookup(name)
-        if type(value) in {list, tuple}:
+        kind = type(value)
+        if kind in _NO_PATHS:
+            continue
+        if kind is list or kind is tuple:
             found += map(_path_text, islice(value, _MOST_ITEMS))  # type: ignore[call-overload]
         else:
             found.append(_path_text(value))
     return [one for one in found if one]
+
+
+_NO_PATHS = frozenset({int, float, bool, complex, dict, set, type, type(None), FunctionType})
 
 
 def _path_text(value: object) -> str:

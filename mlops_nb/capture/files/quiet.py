@@ -24,6 +24,15 @@ def _libc() -> Any:
     return ctypes.PyDLL(None)
 
 
+@cache
+def _getcwd() -> Any:
+    function = _libc().getcwd
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    function.restype = ctypes.c_void_p
+    # Nobody else runs between the call and the copy: the GIL is kept.
+    return function, ctypes.create_string_buffer(_PATH_BYTES)
+
+
 class Reader:
     """Reads a descriptor that never waits.
 
@@ -63,10 +72,7 @@ def working_directory() -> str:
     True
     """
     if IS_LINUX:
-        buffer = ctypes.create_string_buffer(_PATH_BYTES)
-        getcwd = _libc().getcwd
-        getcwd.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-        getcwd.restype = ctypes.c_void_p
+        getcwd, buffer = _getcwd()
         return os.fsdecode(buffer.value) if getcwd(buffer, _PATH_BYTES) else ""
     try:
         return os.getcwd()  # noqa: PTH109  # text is what is needed
