@@ -80,7 +80,9 @@ def held_paths(names: Iterable[str], lookup: Lookup) -> list[str]:
         if kind in _NO_PATHS:
             continue
         if kind is list or kind is tuple:
-            found += map(_path_text, islice(value, _MOST_ITEMS))  # type: ignore[call-overload]
+            items = list(islice(value, _MOST_ITEMS))  # type: ignore[call-overload]
+            if items and _path_text(items[0]):  # a list of paths, not of rows
+                found += map(_path_text, items)
         else:
             found.append(_path_text(value))
     return [one for one in found if one]
