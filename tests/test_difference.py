@@ -425,3 +425,13 @@ def test_a_cell_that_no_result_depends_on_is_no_likely_cause():
         ("code", "cell 7, 1 line (no result depends on it)"),
     ]
     assert found.is_different
+
+
+def test_parameters_that_are_lists_are_named_too():
+    old, new = (
+        {"estimator": Param(name), "steps": Param(steps)}
+        for name, steps in (("Pipeline", [["scale", "S"]]), ("SVC", [["scale", "T"]]))
+    )
+    found = pair(old={"params": old}, new={"params": new})
+    (cause,) = [cause for cause in found.causes if cause.kind == "params"]
+    assert cause.text.startswith("estimator Pipeline → SVC, steps ")

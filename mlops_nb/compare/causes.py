@@ -271,7 +271,7 @@ def _params(evidence: Evidence) -> Iterator[Cause]:
     # A run of another estimator has other parameters altogether: that one says it.
     whole = [change for change in changes if change.name.rpartition("__")[2] == "estimator"]
     named = [change for change in changes if change.change == "changed"] or changes
-    named = list(dict.fromkeys([*whole, *named]))
+    named = [*whole, *(change for change in named if change not in whole)]
     text = ", ".join(said_change(change) for change in named[:_NAMED])
     more = len(changes) - min(len(named), _NAMED)
     yield _cause("params", text + (f" and {more} more" if more else ""))

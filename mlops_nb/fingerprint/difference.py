@@ -208,8 +208,7 @@ def diff_data(before: object, after: object, *, name: str = "") -> DataDifferenc
     from mlops_nb.fingerprint import fingerprint
 
     was, now = (
-        value if type(value) is Fingerprint else fingerprint(value)
-        for value in (before, after)
+        value if type(value) is Fingerprint else fingerprint(value) for value in (before, after)
     )
     found = diff_fingerprints(was, now, name=name)
     if was is before or now is after or found.change == "same":

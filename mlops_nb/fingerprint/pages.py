@@ -19,6 +19,7 @@ import errno
 import mmap
 import os
 import platform
+import re
 import sys
 import threading
 import weakref
@@ -55,7 +56,6 @@ _RANGES_AT_ONCE = 512
 _MOST_RANGES = 8_192
 _ATTEMPTS = 20
 _FILTERED = b"Seccomp:\t2"
-_HARMLESS_DEVICES = (b"/dev/zero", b"/dev/shm/", b"/dev/null")
 
 
 class _Scan(ctypes.Structure):
@@ -369,7 +369,7 @@ def is_private(regions: Iterable[tuple[int, int]]) -> bool | None:
     """Tell whether memory is this process's alone; None where the system does not say."""
     pages = as_pages(regions)
     try:
-        return not pages or _mappings_of(pages, _maps()) is not None
+        return not without(pages, united(_ordinary_mappings(_maps())))
     except OSError:
         return None
 
@@ -377,50 +377,37 @@ def is_private(regions: Iterable[tuple[int, int]]) -> bool | None:
 def _watchable(pages: Sequence[Range]) -> list[Range] | None:
     """Find the mappings that hold pages; None if a write there could be missed."""
     try:
-        lines = _maps()
-        if _is_memory_pinned() or _has_devices(lines):
+        maps = _maps()
+        if _is_memory_pinned() or _has_devices(maps):
             return None
-        found = _mappings_of(pages, lines)
     except OSError:
         return None
-    is_large = found is not None and size_of(found) >= LEAST_MAPPING_BYTES
-    return found if is_large else None
+    ordinary = _ordinary_mappings(maps)
+    # The system cuts a mapping where it grew after it was registered.
+    runs = [run for run in united(ordinary) if common([run], pages)]
+    if without(pages, runs) or any(size_of([run]) < LEAST_MAPPING_BYTES for run in runs):
+        return None
+    return [one for one in ordinary if common([one], pages)]
 
 
-def _maps() -> list[bytes]:
-    return Path("/proc/self/maps").read_bytes().splitlines()
+def _maps() -> bytes:
+    return Path("/proc/self/maps").read_bytes()
 
 
-def _mappings_of(pages: Sequence[Range], lines: list[bytes]) -> list[Range] | None:
-    """Find the mappings that hold pages; None if one of them is not ordinary private memory."""
-    found: list[Range] = []
-    missing, first, last = list(pages), pages[0][0], pages[-1][1]
-    for line in lines:
-        bounds, rest = line.split(b" ", 1)
-        low, _, high = bounds.partition(b"-")
-        start, end = int(low, 16), int(high, 16)
-        if end <= first or start >= last or not _is_ordinary(rest):
-            continue
-        if held := common([(start, end)], missing):
-            found.append((start, end))
-            missing = without(missing, held)
-    return None if missing else found
+def _ordinary_mappings(maps: bytes) -> list[Range]:
+    """Find what is private and of no file in the content of ``/proc/self/maps``."""
+    return [(int(low, 16), int(high, 16)) for low, high in _ORDINARY.findall(maps)]
 
 
-def _is_ordinary(mapping: bytes) -> bool:
-    """Tell whether a line of ``maps``, after its addresses, is of ordinary private memory."""
-    parts = mapping.split(None, 4)
-    name = parts[4] if len(parts) > 4 else b""  # noqa: PLR2004  permissions, offset, device, inode
-    is_plain = not name or name == b"[heap]" or name.startswith(b"[anon:")
-    return parts[0] == b"rw-p" and parts[3] == b"0" and is_plain
+_ORDINARY = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) rw-p [0-9a-f]+ 00:00 0 *(?:\[heap\]|\[anon:.*)?$", re.MULTILINE
+)
+_DEVICE = re.compile(rb" /dev/(?!zero\b|null\b|shm/)")
 
 
-def _has_devices(lines: list[bytes]) -> bool:
+def _has_devices(maps: bytes) -> bool:
     """Whether a device may write to memory that was pinned for it, unseen by the processor."""
-    return any(
-        b" /dev/" in line and not any(harmless in line for harmless in _HARMLESS_DEVICES)
-        for line in lines
-    )
+    return _DEVICE.search(maps) is not None
 
 
 def _is_memory_pinned() -> bool:

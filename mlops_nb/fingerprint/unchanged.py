@@ -96,8 +96,8 @@ class Unchanged:
         if layout is None or not layout.buffers:
             return None
         target = stable_copy(value)
-        if target is not value:
-            _set_aside(target)
+        # Held until the end of this, as their memory is read.
+        originals = _set_aside(target) if target is not value else []
         target_layout = layout_of(target)
         if target_layout is None or len(target_layout.buffers) != len(layout.buffers):
             return None
@@ -117,6 +117,7 @@ class Unchanged:
         if aside is None or not is_still or layout_of(value) != layout:
             oracle.disarm(watch)
             return None
+        del originals
         return cls(oracle, target, target_layout, layout, watch, edges, inside, aside)
 
     @property
@@ -138,7 +139,9 @@ class Unchanged:
             ``certain``; ``again`` after a write that was perhaps a neighbour's, when `target`
             is to be read once more; ``lost``.
         """
-        if layout_of(self.target) != self.target_layout:
+        # Held here, as its memory is read: it may be let go of meanwhile.
+        target = self.target
+        if layout_of(target) != self.target_layout:
             return "lost"
         for _ in range(_LOOKS):
             dirty = self.oracle.dirty(self.watch)
@@ -148,7 +151,7 @@ class Unchanged:
                 return "certain"
             if not self._renew():
                 return "lost"
-            if not ends_agree(self.target, found, self.edges.on(dirty)):
+            if not ends_agree(target, found, self.edges.on(dirty)):
                 return "again"
         return "again"
 
@@ -172,7 +175,9 @@ class Unchanged:
         tuple
             The answer, and which share of the watched memory was written to.
         """
-        if layout_of(value) != self.layout:
+        # Of our own, so that no other thread can free what is read here.
+        held = stable_copy(value)
+        if layout_of(held) != self.layout:
             return False, 0.0
         # Bytes before pages: what is clean afterwards was so when the bytes were compared.
         is_same = self.edges.are_same() and self._is_rest_same()
@@ -183,7 +188,7 @@ class Unchanged:
         return is_same and not written, size_of(written) / max(1, self.watch.size_bytes)
 
     def _is_rest_same(self) -> bool:
-        return all(_digest_at(region) == digest for region, digest in self.aside)
+        return all(xxh3_128_digest(_view(region)) == digest for region, digest in self.aside)
 
     def end(self) -> None:
         """Stop to watch."""
@@ -207,23 +212,31 @@ def _taken_down(
     """
     if not copied:
         return ()
+    regions, copies = [one for one, _ in copied], [copy for _, copy in copied]
+    # Made before, as every class of ctypes takes memory that may lie beside the values.
+    views = [_view(region) for region in regions]
     for _ in range(_ATTEMPTS):
-        watch = oracle.arm(region for region, _ in copied)
+        watch = oracle.arm(regions)
         if watch is None:
             return None
-        digests = [_digest_at(region) for region, _ in copied]
+        digests = [xxh3_128_digest(view) for view in views]
         is_clean = oracle.dirty(watch) == []
         oracle.disarm(watch)
         if is_clean:
-            is_true = digests == [_digest_at(copy) for _, copy in copied]
-            found = zip((region for region, _ in copied), digests, strict=True)
-            return tuple(found) if is_true else None
+            is_true = digests == [xxh3_128_digest(_view(copy)) for copy in copies]
+            return tuple(zip(regions, digests, strict=True)) if is_true else None
     return None
 
 
-def _set_aside(frame: Any) -> None:
-    """Give a frame of ours copies of its small blocks, which nobody else can write to."""
-    left = _MOST_COPIED_BYTES
+def _set_aside(frame: Any) -> list[Any]:
+    """Give a frame of ours copies of its small blocks, which nobody else can write to.
+
+    Returns
+    -------
+    list
+        What the blocks had before.
+    """
+    left, originals = _MOST_COPIED_BYTES, []
     for block in object.__getattribute__(frame, "_mgr").blocks:
         values = block.values
         if class_module(type(values)) == "numpy":
@@ -233,10 +246,12 @@ def _set_aside(frame: Any) -> None:
         size = 0 if copied is None else copied.nbytes
         if copied is not None and size <= left:
             left -= size
+            originals.append(values)
             try:
                 block.values = copied
             except FAILURES:
-                return
+                break
+    return originals
 
 
 def _copied_array(values: Any) -> Any:
@@ -296,7 +311,6 @@ def _whole_pages(region: Region) -> Range | None:
     return (start, end) if start < end else None
 
 
-def _digest_at(region: Region) -> bytes:
+def _view(region: Region) -> ctypes.Array[ctypes.c_char]:
     at, size = region
-    digest: bytes = xxh3_128_digest((ctypes.c_char * size).from_address(at))
-    return digest
+    return (ctypes.c_char * size).from_address(at)

@@ -11,7 +11,7 @@ from mlops_nb.fingerprint.weight import weight_of
 from mlops_nb.tracking.fits import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mlops_nb.capture.hooks import LiveExecution
     from mlops_nb.fingerprint.background import Hasher
@@ -90,20 +90,41 @@ class Hashing:
 
     def cell_started(self, live: LiveExecution) -> None:
         """A cell begins: what it may change is no longer what it was."""
-        if self._hasher is not None:
-            self._hasher.before_cell(live.reachable())
-
-    def cell_ended(self, live: LiveExecution) -> None:
-        """A cell has ended; called before its last values are identified."""
         if self._known is None:
             return
         reached = live.reachable()
+        self._touch(self._known, reached)
         if self._hasher is not None:
-            self._hasher.after_cell(reached)
+            self._hasher.before_cell(reached)
+
+    def cell_ended(
+        self, live: LiveExecution, changed: Sequence[str], namespace: Mapping[str, object]
+    ) -> None:
+        """A cell has ended; called before its last values are identified.
+
+        Parameters
+        ----------
+        live
+            The cell.
+        changed
+            Names whose values it may have changed in place.
+        namespace
+            The notebook's.
+        """
+        if self._known is None:
+            return
+        reached = live.reachable()
+        self._touch(self._known, reached)
+        if self._hasher is not None:
+            values = [namespace[name] for name in changed if name in namespace]
+            self._hasher.after_cell(None if reached is None else values)
+
+    @staticmethod
+    def _touch(known: Known, reached: Iterable[object] | None) -> None:
         if reached is None:
-            self._known.everything_touched()
+            known.everything_touched()
         else:
-            self._known.touched(reached)
+            known.touched(reached)
 
     def finish(self, timeout_s: float) -> None:
         """Hash on for a while; what remains is told as it is."""

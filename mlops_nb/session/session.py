@@ -389,7 +389,7 @@ class Session:
         if live.event.is_inferred:
             return
         with guard("hashing"):
-            self.hashing.cell_ended(live)
+            self.hashing.cell_ended(live, event.mutates, self.namespace)
         if live.parent is None:
             with guard("models"):
                 self.evidence.name_models(self.namespace, live.names.binds)
