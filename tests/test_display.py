@@ -53,6 +53,7 @@ from mlops_nb.model import (
     RunChanged,
     RunExecuted,
     RunStarted,
+    TagSet,
 )
 from mlops_nb.store import Store
 
@@ -766,6 +767,17 @@ def test_the_table_survives_a_saved_notebook(tmp_path):
     assert bundle["text/plain"] == compared().text
     assert bundle[COMPARE_MIME] == compared().document()
     assert [run["id"] for run in bundle[COMPARE_MIME]["runs"]] == [run.id for run in RUNS]
+
+
+def test_a_comparison_leaves_out_what_only_verifies_another_run(tmp_path):
+    with Store.open(tmp_path / ".mlops", create=True) as store:
+        started = [RunStarted(id_ * 16, 10 + n, id_, "batch") for n, id_ in enumerate("ab")]
+        child = RunStarted("c" * 16, 20, "c", "child", parent="b" * 16, child=1)
+        store.apply([*started, child, TagSet("b" * 16, "replay_of", "a" * 16, 21)])
+        shown = view_comparison(store).document()["runs"]
+        named = view_comparison(store, ["b" * 16]).document()["runs"]
+    assert [run["id"][0] for run in shown] == ["a"]
+    assert {run["id"][0] for run in named} == {"b", "c"}
 
 
 def test_a_view_can_be_printed_and_gives_its_frame():

@@ -302,7 +302,7 @@ def _code(evidence: Evidence) -> Iterator[Cause]:
         return
     # What is not said by a parameter already stands first.
     pairs.sort(key=lambda item: item[1].kind != "code")
-    total = sum(pair.new is not None for pair in evidence.cells)
+    total = len(evidence.cells)
     said = [said_pair(pair) + _nothing_but(effect) for pair, effect in pairs[:_NAMED]]
     said += [f"{len(pairs) - _NAMED} more"] if len(pairs) > _NAMED else []
     kinds = {effect.kind for _, effect in pairs}

@@ -197,7 +197,7 @@ class DifferenceView(View):
         ]
         sections += _more(len(changed), _MOST_CELLS, "cell")
         if sections:
-            total = sum(pair.new is not None for pair in self.difference.cells)
+            total = len(self.difference.cells)
             note = f"{len(changed)} of {counted(total, 'cell')}, {counted(lines, 'line')}"
             yield Section("code", tuple(sections), note, is_open=is_short)
 

@@ -15,6 +15,7 @@ from mlops_nb.display.comparison import ComparisonView
 from mlops_nb.display.run import RunView
 from mlops_nb.errors import StoreError
 from mlops_nb.lineage import reviewed
+from mlops_nb.store.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,10 +138,21 @@ def _selected(
         children = [child for run in named for child in _children(store, run)]
         runs = list({run.id: run for run in (*named, *children)}.values())
         return runs, len(runs)
+    is_chosen = query is not None
     if query is None and notebook is not None:
         query = f"notebook = {_quoted(notebook)}"
     runs = store.runs(query, limit=limit)
-    return runs, max(store.count_runs(query), len(runs))
+    total = max(store.count_runs(query), len(runs))
+    if is_chosen:
+        return runs, total
+    own = _without_replays(runs)
+    return own, total - len(runs) + len(own)
+
+
+def _without_replays(runs: Sequence[Run]) -> list[Run]:
+    """Leave out what only verifies another run, with all below it."""
+    replays = {run.id for run in runs if REPLAY_TAG in run.tags}
+    return [run for run in runs if run.id not in replays and run.parent not in replays]
 
 
 def _all_of(store: Store, reference: str) -> str | None:
