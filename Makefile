@@ -57,12 +57,17 @@ $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml $(UV)
 $(VENV)/test.stamp: requirements/test.txt pyproject.toml $(UV)
 	$(call install,$(VENV),test)
 
-# Not by uv, which knows no wheel for the processor alone; and not locked by `make lock` for the
-# same reason. Where it cannot be installed, the tests of torch are skipped and say so.
-$(VENV)/torch.stamp: requirements/torch.txt | $(VENV)/test.stamp
-	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--require-hashes -r $< >/dev/null 2>&1; then touch $@; \
-	else echo "torch could not be installed: its tests are skipped." >&2; fi
+# The wheels of torch that an index gives first need gigabytes of CUDA, so only one for the
+# processor alone is taken, where pip finds it on this machine (its find-links). Without it the
+# tests of torch are skipped, and say so.
+PIP_LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+$(VENV)/torch.stamp: requirements/torch.txt requirements/torch-needs.txt | $(VENV)/test.stamp
+	@if { $(PIP_LOCKED) --no-index --force-reinstall -r requirements/torch.txt && \
+		$(PIP_LOCKED) -r requirements/torch-needs.txt && $(BIN)/python -c "import torch"; \
+		} >/dev/null 2>&1; then echo "torch is there, for the processor alone"; else \
+		$(BIN)/python -m pip uninstall --quiet --yes torch >/dev/null 2>&1 || true; \
+		echo "There is no torch for the processor alone here: its tests are skipped." >&2; fi
+	@touch $@
 
 $(VENV_IPYTHON8)/ipython8.stamp: requirements/ipython8.txt pyproject.toml $(UV)
 	@test -x $(VENV_IPYTHON8)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_IPYTHON8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import functools
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -28,6 +29,8 @@ MODULES = sorted(
     for _, name, _ in pkgutil.walk_packages(mlops_nb.__path__, "mlops_nb.")
     if ".migrations" not in name and not name.endswith("__main__")
 )
+if importlib.util.find_spec("torch") is None:  # it is there only where it comes without CUDA
+    MODULES.remove("mlops_nb.fingerprint.torch_values")
 PUBLIC_NAMES = sorted(name for name in mlops_nb.__all__ if not name.startswith("_"))
 
 # Of numpydoc's checks, those on which the meaning hangs: there is a summary (SS01), every
