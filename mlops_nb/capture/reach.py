@@ -111,7 +111,7 @@ _RUNS = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class Reach:
     """What functions of the notebook may touch beyond the text of the cell."""
 

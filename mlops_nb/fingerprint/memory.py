@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops_nb.fingerprint.pages import is_private
-from mlops_nb.fingerprint.plain import attribute_of, class_module, class_path
+from mlops_nb.fingerprint.plain import attribute_of, class_module, class_path, is_real
 from mlops_nb.fingerprint.scheme import FAILURES
 from mlops_nb.record import record
 
@@ -280,11 +280,6 @@ def _is_plain(label: object) -> bool:
     if any(cls is one for one in _PLAIN_LABELS):
         return True
     return class_module(cls).partition(".")[0] in {"numpy", "pandas"} and is_real(cls)
-
-
-def is_real(cls: type) -> bool:
-    """Tell whether a class is what its module has under its name: no namesake, no subclass."""
-    return attribute_of(class_path(cls)) is cls
 
 
 def _extent(

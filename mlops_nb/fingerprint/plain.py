@@ -343,3 +343,8 @@ def _named_class(cls: type) -> bytes:
     if attribute_of(name) is not cls:
         raise OpaqueValueError
     return _tagged(b"T", name.encode())
+
+
+def is_real(cls: type) -> bool:
+    """Tell whether a class is what its module has under its name: no namesake, no subclass."""
+    return attribute_of(class_path(cls)) is cls

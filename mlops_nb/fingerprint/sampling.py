@@ -12,8 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.fingerprint.memory import is_real
-from mlops_nb.fingerprint.plain import class_module
+from mlops_nb.fingerprint.plain import class_module, is_real
 from mlops_nb.fingerprint.scheme import (
     FAILURES,
     PREFIX,

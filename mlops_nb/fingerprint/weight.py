@@ -6,8 +6,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.fingerprint.memory import is_real
-from mlops_nb.fingerprint.plain import class_module
+from mlops_nb.fingerprint.plain import class_module, is_real
 from mlops_nb.fingerprint.scheme import FAILURES
 
 if TYPE_CHECKING:

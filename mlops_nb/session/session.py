@@ -475,7 +475,7 @@ class Session:
         self.surroundings.describe(run, self._folder)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class CellRun:
     """What ``%%mlops_track`` asked for: variables to read when its cell has ended."""
 

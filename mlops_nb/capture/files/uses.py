@@ -93,7 +93,7 @@ class CellFiles(Span):
         self.had_children = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False, eq=False)
 class Use:
     """A use while it is put together.
 
