@@ -49,6 +49,7 @@ def measure() -> list[Measurement]:
 
 
 def unchanged(frame: pd.DataFrame, oracle: PageOracle | None) -> list[Measurement]:
+    """Measure what a 1 GB frame that did not change costs in the cell."""
     known = Known()
     hasher = new_hasher(oracle, known)
     first_s, told = timed(lambda: hasher.submit(frame, cell_wall_s=1e6, then=print_nothing))
@@ -132,6 +133,7 @@ def memory(frame: pd.DataFrame, oracle: PageOracle | None) -> Measurement:
 
 
 def resident_mb() -> float:
+    """Resident memory of this process, in MB."""
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * mmap.PAGESIZE / 1e6
 
 
@@ -158,6 +160,7 @@ def watched_write(oracle: PageOracle) -> Measurement:
 
 
 def strings(rows: int, *, gaps: bool = False) -> pd.DataFrame:
+    """Make texts as objects, with gaps if asked for."""
     words = [f"word-{i}" for i in range(rows)]
     if gaps:
         words[::100] = [None] * len(words[::100])
@@ -165,6 +168,7 @@ def strings(rows: int, *, gaps: bool = False) -> pd.DataFrame:
 
 
 def new_hasher(oracle: PageOracle | None, known: Known | None) -> Hasher:
+    """Make a hasher that is inside of a cell, as in a session."""
     hasher = Hasher(oracle=oracle, known=known, harmless=threading.enumerate(), held_bytes=2**40)
     hasher.after_cell(())
     return hasher
@@ -182,6 +186,7 @@ def best(call: Callable[[], Any], assurance: str) -> float:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of one call, and what it gave."""
     started = time.perf_counter()
     found = call()
     return time.perf_counter() - started, found

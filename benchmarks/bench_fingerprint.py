@@ -46,6 +46,7 @@ MEMORY_LIMIT_MB = 64
 
 
 def cpu_s(call: Callable[[], object]) -> float:
+    """CPU seconds of one call, of the whole process."""
     # Of the process: a peer may compute in several threads.
     started = time.process_time()
     call()
@@ -59,6 +60,7 @@ def ratio_to(unit: Callable[[], object], call: Callable[[], object], rounds: int
 
 
 def values(size_mb: int) -> dict[str, Callable[[], Any]]:
+    """Make the large objects that are measured."""
     n = size_mb * 1_000_000 // 8
     side = int(n**0.5)
     draw = np.random.default_rng(0)
@@ -86,6 +88,7 @@ def values(size_mb: int) -> dict[str, Callable[[], Any]]:
 
 
 def mixed_frame(size_mb: int, draw: np.random.Generator, text: str) -> pd.DataFrame:
+    """Make a frame of numbers, times, categories and texts."""
     rows = size_mb * 1_000_000 // (96 if text == "str" else 190)
     amount = draw.standard_normal(rows)
     amount[draw.random(rows) < 0.01] = np.nan
@@ -110,6 +113,7 @@ def mixed_frame(size_mb: int, draw: np.random.Generator, text: str) -> pd.DataFr
 
 
 def size_bytes(value: Any) -> int:
+    """Bytes of the buffers of a value."""
     if isinstance(value, pd.DataFrame):
         return int(value.memory_usage(index=False, deep=True).sum())
     if isinstance(value, pl.DataFrame):
@@ -144,6 +148,7 @@ def extra_mb(value: Any) -> float:
 
 
 def traced_mb(call: Callable[[], object]) -> float:
+    """Most memory that Python takes during a call, in MB."""
     tracemalloc.start()
     call()
     peak = tracemalloc.get_traced_memory()[1]
@@ -152,6 +157,7 @@ def traced_mb(call: Callable[[], object]) -> float:
 
 
 def small_values() -> dict[str, Any]:
+    """Make small objects, where what counts is the cost of a call."""
     draw = np.random.default_rng(0)
     return {
         "array 150 x 4": draw.random((150, 4)),
@@ -165,18 +171,21 @@ def small_values() -> dict[str, Any]:
 
 
 def by_joblib(value: Any) -> object:
+    """Hash as joblib does."""
     import joblib
 
     return joblib.hash(value)
 
 
 def by_dask(value: Any) -> object:
+    """Hash as dask does."""
     from dask.base import tokenize
 
     return tokenize(value)
 
 
 def by_pandas(value: Any) -> object:
+    """Hash with what the library of the value has itself."""
     if isinstance(value, pl.DataFrame):
         return value.hash_rows()
     if isinstance(value, np.ndarray):
@@ -256,6 +265,7 @@ def costs(size_mb: int = 256, *, with_peers: bool = False) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Print the table, with other libraries beside ours."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size-mb", type=int, default=256)
     parser.add_argument("--peers", action="store_true", help="measure what others offer too")
