@@ -507,6 +507,23 @@ def test_the_kernels_own_remarks_do_not_get_between_ours(project, cli):
     assert "IPKernelApp" not in err
 
 
+def test_a_kernel_slow_to_finish_its_last_request_makes_no_remark(project, cli):
+    """A kernel is interrupted before it is stopped; this one is still busy by then."""
+    slow = (
+        "import time\n"
+        "session = get_ipython().kernel.session\n"
+        "def send(*arguments, _send=session.send, **named):\n"
+        "    sent = _send(*arguments, **named)\n"
+        "    if 'execute_reply' in arguments[1:2]:\n"
+        "        time.sleep(0.5)\n"
+        "    return sent\n"
+        "session.send = send"
+    )
+    code, _, err = cli("run", saved(project / "in.ipynb", slow))
+    assert code == 0
+    assert "KeyboardInterrupt" not in err
+
+
 def test_ctrl_c_saves_what_ran_and_exits_with_130(project):
     path = saved(
         project / "in.ipynb", "print('first')", "open('marker', 'w')\nimport time\ntime.sleep(600)"

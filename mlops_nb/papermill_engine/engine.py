@@ -46,7 +46,7 @@ INTERRUPT_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 0.05
 
 _START = "{'run': session.start_batch(info), 'store': session.active().location}"
-_END = "{'ended': session.end_batch(info)}"
+_END = "{'ended': session.end_batch(info), 'deaf': session.ignore_interrupts()}"
 
 
 class Engine(NBClientEngine):  # type: ignore[misc]

@@ -5,6 +5,7 @@ A `Session` lives from ``%mlops_track`` to ``%mlops_track --off`` or the end of 
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ __all__ = [
     "Session",
     "active",
     "end_batch",
+    "ignore_interrupts",
     "start_batch",
     "start_session",
     "stop_session",
@@ -60,6 +62,16 @@ def _closed(session: Session) -> None:
     with _lock:
         if _active is session:
             _active = None
+
+
+def ignore_interrupts() -> None:
+    """Let an interrupt pass from now on: of a kernel that is about to be stopped.
+
+    Whoever stops a kernel interrupts it first, and a kernel that is still on its way out of the
+    last request remarks upon that among the notebook's own words.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def stop_session() -> None:
