@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.loading import without_collection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,7 +16,8 @@ def load(shell: Any) -> None:
     """Register the magics and the cell transformer; a second time does nothing."""
     if id(shell) in _loaded:
         return
-    from mlops_nb.magics import MlopsMagics, open_cell_runs
+    with without_collection():
+        from mlops_nb.magics import MlopsMagics, open_cell_runs
 
     before = {kind: dict(table) for kind, table in shell.magics_manager.magics.items()}
     shell.register_magics(MlopsMagics)

@@ -7,7 +7,7 @@ take, and a session makes only a few kinds.
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
@@ -42,11 +42,45 @@ def record(cls: type[T]) -> type[T]:
     >>> Point(1) == Point(1, 0)
     True
     """
-    made: type[T] = dataclass(slots=True, init=False, repr=False, eq=False)(cls)
+    members = {name: value for name, value in vars(cls).items() if name not in _PER_INSTANCE}
+    annotations = members.get("__annotations__", {})
+    names = [name for name, kind in annotations.items() if not str(kind).startswith("ClassVar")]
+    given = {name: members.pop(name) for name in names if name in members}
+    members["__slots__"] = tuple(names)
+    members["__match_args__"] = tuple(name for name in names if _is_positional(given.get(name)))
     for method in (_setattr, _delattr, _repr, _eq, _hash, _getstate, _setstate):
-        setattr(made, f"_{method.__name__}__", method)  # as `__setattr__`
+        members[f"_{method.__name__}__"] = method  # as `__setattr__`
+    for name in _OF_A_DATACLASS:
+        members[name] = _OnFirstUse(name, given)
+    made: type[T] = type(cls.__name__, cls.__bases__, members)
+    made.__qualname__ = cls.__qualname__
     made.__init__ = _init_of(made)  # type: ignore[method-assign]
     return made
+
+
+_PER_INSTANCE = frozenset({"__dict__", "__weakref__"})
+_OF_A_DATACLASS = ("__dataclass_fields__", "__dataclass_params__")
+
+
+def _is_positional(given: object) -> bool:
+    return not isinstance(given, Field) or (given.init and given.kw_only is not True)
+
+
+class _OnFirstUse:
+    """What `dataclasses` looks for in a class, found out when it does."""
+
+    __slots__ = ("_given", "_name")
+
+    def __init__(self, name: str, given: dict[str, Any]) -> None:
+        self._name, self._given = name, given
+
+    def __get__(self, one: object, cls: type) -> object:
+        members = {name: cls.__dict__[name] for name in ("__module__", "__annotations__")}
+        twin = type(cls.__name__, (), {**self._given, **members, "__doc__": cls.__name__})
+        made: type[Any] = dataclass(init=False, repr=False, eq=False)(twin)
+        for name in _OF_A_DATACLASS:
+            setattr(cls, name, getattr(made, name))
+        return getattr(cls, self._name)
 
 
 def _init_of(cls: type) -> Callable[..., None]:
@@ -62,14 +96,26 @@ def _init_of(cls: type) -> Callable[..., None]:
 
 
 def _compiled_init(cls: type) -> Callable[..., None]:
-    members: dict[str, Any] = {
-        one.name: field(default=one.default, default_factory=one.default_factory, init=one.init)
-        for one in fields(cls)
-    }
-    annotations = {one.name: one.type for one in fields(cls)}
-    twin = type(cls.__name__, (), {**members, "__annotations__": annotations})
-    made: type[Any] = dataclass(frozen=True, repr=False, eq=False)(twin)
-    compiled: Callable[..., None] = made.__init__
+    """Write the constructor as `dataclass` does, without the rest of its work, a fifth of it."""
+    scope: dict[str, Any] = {"_set": object.__setattr__, "_absent": MISSING}
+    parameters, lines = ["self"], []
+    for one in sorted((one for one in fields(cls) if one.init), key=lambda one: bool(one.kw_only)):
+        name, value = one.name, one.name
+        if one.kw_only and "*" not in parameters:
+            parameters.append("*")
+        if one.default is not MISSING:
+            scope[f"_default_{name}"] = one.default
+            parameters.append(f"{name}=_default_{name}")
+        elif one.default_factory is not MISSING:
+            scope[f"_make_{name}"] = one.default_factory
+            parameters.append(f"{name}=_absent")
+            value = f"_make_{name}() if {name} is _absent else {name}"
+        else:
+            parameters.append(name)
+        lines.append(f" _set(self, {name!r}, {value})")
+    source = f"def __init__({', '.join(parameters)}):\n" + ("\n".join(lines) or " pass")
+    exec(source, scope)  # noqa: S102  # of the names of fields, and nothing else
+    compiled: Callable[..., None] = scope["__init__"]
     compiled.__qualname__ = f"{cls.__qualname__}.__init__"
     return compiled
 

@@ -720,14 +720,15 @@ def what_is_seen(reply) -> list:
     seen = []
     for message in reply.messages:
         content = {k: v for k, v in message["content"].items() if k != "execution_count"}
-        if "Wall time" in content.get("text", ""):
-            content["text"] = "times"
         if "text" in content and seen and seen[-1][1].get("name") == content["name"]:
             seen[-1][1]["text"] += content["text"]
             continue
         if "traceback" in content:
             content["traceback"] = len(content["traceback"])
         seen.append((message["msg_type"], content))
+    for _, content in seen:  # a text may have come in pieces
+        if "Wall time" in content.get("text", ""):
+            content["text"] = "times"
     return seen
 
 

@@ -1,8 +1,12 @@
 """A record is a frozen dataclass in all that can be seen of it."""
 
+from __future__ import annotations
+
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, replace
+from pprint import pformat
+from typing import ClassVar
 
 import pytest
 
@@ -97,3 +101,22 @@ def test_match_sees_its_fields():
     match Key("a", 3):
         case Key(run, step):
             assert (run, step) == ("a", 3)
+
+
+def test_what_is_no_field_stays_in_the_class():
+    @record
+    class Scale:
+        least: ClassVar[int] = 3
+        width: int = 4
+        seen: list = field(default_factory=list, kw_only=True)
+
+    assert Scale.least == 3
+    assert [one.name for one in fields(Scale)] == ["width", "seen"]
+    assert Scale.__match_args__ == ("width",)
+    assert Scale(5, seen=[1]) == Scale(width=5, seen=[1])
+    with pytest.raises(TypeError, match="positional"):
+        Scale(5, [1])
+
+
+def test_it_is_printed_by_pprint():
+    assert pformat(Key("a", 3)) == "Key(run='a', step=3)"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.config import load_settings
+from mlops_nb.loading import without_collection
 from mlops_nb.session.session import CellRun, Session
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def start_session(shell: object = None, **given: object) -> Session:
         The store or a setting cannot be used.
     """
     global _active  # noqa: PLW0603  # one session a process, by design
-    with _lock:
+    with _lock, without_collection():
         if _active is None:
             settings = load_settings(Path.cwd(), **given)
             _active = Session(shell, settings, _closed)

@@ -91,6 +91,17 @@ def held_paths(names: Iterable[str], lookup: Lookup) -> list[str]:
 _NO_PATHS = frozenset({int, float, bool, complex, dict, set, type, type(None), FunctionType})
 
 
+def is_plain_word(text: str) -> bool:
+    """Whether only a file of that very name makes a text a path.
+
+    Examples
+    --------
+    >>> is_plain_word("forest"), is_plain_word("forest.csv"), is_plain_word("data/forest")
+    (True, False, False)
+    """
+    return "/" not in text and os.sep not in text and _SUFFIX.search(text) is None
+
+
 def _path_text(value: object) -> str:
     """What may be a path, as text; nothing of a class of the user's is called."""
     kind = type(value)

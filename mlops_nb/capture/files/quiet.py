@@ -80,6 +80,19 @@ def working_directory() -> str:
         return ""
 
 
+def exists(path: str) -> bool:
+    """Whether there is something at a path of a disk of this machine.
+
+    Examples
+    --------
+    >>> exists("/"), exists("/no such thing")
+    (True, False)
+    """
+    if IS_LINUX:
+        return bool(_libc().access(os.fsencode(path), os.F_OK) == 0)
+    return os.path.lexists(path)
+
+
 def has_children() -> bool:
     """Whether a child process of this one's group is there, running or not waited for."""
     if not IS_LINUX:

@@ -20,8 +20,8 @@ from mlops_nb.capture.files.alarm import (
 )
 from mlops_nb.capture.files.digest import BUDGET_BYTES, COARSE_NS, NOTHING, Content, Digests, Stamp
 from mlops_nb.capture.files.folders import remote_mounts
-from mlops_nb.capture.files.mentioned import absolute, held_paths, written_paths
-from mlops_nb.capture.files.quiet import IS_LINUX, has_children, working_directory
+from mlops_nb.capture.files.mentioned import absolute, held_paths, is_plain_word, written_paths
+from mlops_nb.capture.files.quiet import IS_LINUX, exists, has_children, working_directory
 from mlops_nb.capture.files.state import base_of_pattern, file_state
 from mlops_nb.capture.files.uses import CellFiles, Told, uses_of
 from mlops_nb.capture.files.watching import FolderWatch
@@ -226,10 +226,21 @@ class FileWatch:
             cell = CellFiles(live.id, text, cwd, threading.get_ident())
             cell.candidates = written_paths(text)
             if lookup is not None:
-                cell.held = held_paths(live.names.reads, lookup)
+                cell.held = self._held(live.names.reads, lookup, cell.cwd)
             self._watch_ahead(cell)
             self._cells[id(live)] = cell, self._counter.mark()
             self._folders.begin(cell)
+
+    def _held(self, names: Iterable[str], lookup: Callable[[str], object], cwd: str) -> list[str]:
+        """Paths that variables hold; a word without a file of its name is none.
+
+        Most variables with text hold a word, and the thread that looks closer is woken for paths
+        alone: it would take the GIL from the next cell.
+        """
+        texts = held_paths(names, lookup)
+        if not texts or f"{cwd}/".startswith(self._remote):
+            return texts
+        return [text for text in texts if not is_plain_word(text) or exists(f"{cwd}/{text}")]
 
     def _watch_ahead(self, cell: CellFiles) -> None:
         """Watch the folders that a cell names before it can read from them."""
@@ -272,7 +283,7 @@ class FileWatch:
             self._count_for_outer(before, after)
             cell.had_children = _has_children(before, after)
             if lookup is not None:
-                cell.held += held_paths(live.names.binds, lookup)
+                cell.held += self._held(live.names.binds, lookup, cell.cwd)
             has_any = cell.told or cell.files or cell.candidates or cell.held
             if self._is_on and (has_any or self._folders.has_news):
                 self._tasks.put(cell)
