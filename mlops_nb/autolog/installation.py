@@ -264,10 +264,13 @@ class Installed:
         classes = set[type]()
         for value in values:
             # By `type`, because `isinstance` asks an object for its ``__class__``.
-            if issubclass(type(value), ModuleType):
+            kind = type(value)
+            if kind in _PLAIN_VALUES:
+                continue
+            if issubclass(kind, ModuleType):
                 self._look_into(value)  # type: ignore[arg-type]
             else:
-                classes.add(value if issubclass(type(value), type) else type(value))  # type: ignore[arg-type]
+                classes.add(value if issubclass(kind, type) else kind)  # type: ignore[arg-type]
         for cls in classes:
             self._offer(cls)
 
@@ -296,6 +299,7 @@ BUILT_IN = {"sklearn": "mlops_nb.autolog.sklearn"}
 
 _PLAIN = frozenset({int, float, str, bool, bytes, list, dict, tuple, set, type(None), type, range})
 _PLAIN |= {FunctionType, type(len)}
+_PLAIN_VALUES = _PLAIN - {type}
 
 _installed: Installed | None = None
 _process_lock = threading.RLock()

@@ -116,7 +116,8 @@ def without_tokens(text: str, data: bytes, *, is_slack: bool = True) -> str:
     >>> without_tokens(text, text.encode())
     "HF = '⟨secret:HF_TOKEN⟩'"
     """
-    words = data if is_slack else b"\n".join(runs_in(data))
+    # The same run again, as in a line that is printed over and over, has nothing new.
+    words = data if is_slack else b"\n".join(dict.fromkeys(runs_in(data)))
     if not words:
         return text
     for hint, tokens in _TOKENS:

@@ -26,7 +26,7 @@ def roots(node: ast.expr | None) -> tuple[str, ...]:
             break
         node = node.value  # type: ignore[union-attr]
     children = _HOLDS.get(kind)
-    if children is None:
+    if children is None or (kind is ast.Call and not _keeps_parts(node)):  # type: ignore[arg-type]
         return ()
     return tuple(name for child in children(node) for name in roots(child))
 
@@ -41,9 +41,9 @@ def roots_of_iterable(node: ast.expr) -> tuple[str, ...]:
     return roots(node)
 
 
-def _parts_of_call(node: ast.Call) -> list[ast.expr]:
-    is_container = isinstance(node.func, ast.Name) and node.func.id in _KEEPS_PARTS
-    return node.args if is_container else []
+def _keeps_parts(node: ast.Call) -> bool:
+    function = node.func
+    return function.__class__ is ast.Name and function.id in _KEEPS_PARTS
 
 
 _PASSES_ON = frozenset({ast.Attribute, ast.Subscript, ast.Starred, ast.Await, ast.NamedExpr})
@@ -54,7 +54,7 @@ _HOLDS: dict[type, Callable[..., Iterable[ast.expr | None]]] = {
     ast.Dict: lambda node: node.values,
     ast.IfExp: lambda node: (node.body, node.orelse),
     ast.BoolOp: lambda node: node.values,
-    ast.Call: _parts_of_call,
+    ast.Call: lambda node: node.args,
 }
 
 

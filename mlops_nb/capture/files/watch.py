@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
@@ -50,6 +51,7 @@ HELD_TIMES = 16
 _SEEN_TIMES = 4
 _MOST_SIZES = 2_000
 _MOST_AHEAD, _KEPT_AHEAD = 20, 1_000
+_MOMENT_NS = 10_000_000
 # Of a cell that opens thousands of files the operating system tells the rest, at less cost.
 _ENOUGH_DRAINED, _ENOUGH_TOLD, _MOST_TOLD = 50, 500, 10_000
 
@@ -125,6 +127,8 @@ class FileWatch:
         self._folders = FolderWatch(self._ignored, sources)
         self.digests = Digests(cache_file, with_md5=with_md5, around=self._folders.reading)
         self._counter = ReadCounter()
+        self._mark: Mark | None = None
+        self._marked_ns = 0
         self._own_reads = OwnReads()
         self._cells: dict[int, tuple[CellFiles, Mark | None]] = {}
         self._tasks: queue.SimpleQueue[CellFiles | threading.Event | None] = queue.SimpleQueue()
@@ -228,7 +232,7 @@ class FileWatch:
             if lookup is not None:
                 cell.held = self._held(live.names.reads, lookup, cell.cwd)
             self._watch_ahead(cell)
-            self._cells[id(live)] = cell, self._counter.mark()
+            self._cells[id(live)] = cell, self._mark_at_start()
             self._folders.begin(cell)
 
     def _held(self, names: Iterable[str], lookup: Callable[[str], object], cwd: str) -> list[str]:
@@ -241,6 +245,11 @@ class FileWatch:
         if not texts or f"{cwd}/".startswith(self._remote):
             return texts
         return [text for text in texts if not is_plain_word(text) or exists(f"{cwd}/{text}")]
+
+    def _mark_at_start(self) -> Mark | None:
+        """The counters now; those of the last cell's end if it was a moment ago, as in a batch."""
+        is_recent = time.monotonic_ns() - self._marked_ns < _MOMENT_NS
+        return self._mark if is_recent else self._counter.mark()
 
     def _watch_ahead(self, cell: CellFiles) -> None:
         """Watch the folders that a cell names before it can read from them."""
@@ -279,7 +288,8 @@ class FileWatch:
             return ()
         with guard(FACET):
             self._folders.end(cell)
-            after = self._counter.mark()
+            after = self._mark = self._counter.mark()
+            self._marked_ns = time.monotonic_ns()
             self._count_for_outer(before, after)
             cell.had_children = _has_children(before, after)
             if lookup is not None:
