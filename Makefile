@@ -14,6 +14,7 @@ ARGS ?=
 VENV := .venv
 VENV_IPYTHON8 := .venv-ipython8
 VENV_OLDER := .venv-older
+VENV_S3 := .venv-s3
 VENV_BENCH := .venv-bench
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
@@ -84,6 +85,14 @@ $(VENV_OLDER)/older.stamp: requirements/older.txt pyproject.toml $(UV)
 .PHONY: $(VENV_OLDER)
 $(VENV_OLDER): $(VENV_OLDER)/older.stamp
 
+# An S3 server and its client, which need older libraries than everything else here.
+$(VENV_S3)/s3.stamp: requirements/s3.txt pyproject.toml $(UV)
+	@test -x $(VENV_S3)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_S3)
+	$(call install,$(VENV_S3),s3)
+
+.PHONY: $(VENV_S3)
+$(VENV_S3): $(VENV_S3)/s3.stamp
+
 $(VENV_BENCH)/bench.stamp: requirements/bench.txt pyproject.toml $(UV)
 	@test -x $(VENV_BENCH)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_BENCH)
 	$(call install,$(VENV_BENCH),bench)
@@ -123,7 +132,7 @@ lab: $(VENV)/test.stamp ## Open JupyterLab on the examples, the extension loaded
 		$(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks $(ARGS)
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/torch.stamp $(VENV_IPYTHON8)/ipython8.stamp $(VENV_OLDER)/older.stamp chromium ## Run the whole test suite
+test: $(VENV)/test.stamp $(VENV)/torch.stamp $(VENV_IPYTHON8)/ipython8.stamp $(VENV_OLDER)/older.stamp $(VENV_S3)/s3.stamp chromium ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
@@ -155,6 +164,7 @@ lock: $(UV) ## Make the locks in requirements/ again
 	$(COMPILE) pyproject.toml requirements/demo.in -c requirements/test.txt -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/ipython8.in -o requirements/ipython8.txt
 	$(COMPILE) pyproject.toml requirements/older.in -o requirements/older.txt
+	$(COMPILE) pyproject.toml requirements/s3.in -o requirements/s3.txt
 	$(COMPILE) pyproject.toml requirements/bench.in -o requirements/bench.txt
 
 .PHONY: pictures
@@ -163,6 +173,6 @@ pictures: $(VENV)/test.stamp chromium demo ## Make the README's pictures again, 
 
 .PHONY: clean
 clean: ## Remove environments, caches and outputs, but no recorded run (.mlops stays)
-	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_OLDER) $(VENV_BENCH) build dist output \
+	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_OLDER) $(VENV_S3) $(VENV_BENCH) build dist output \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find mlops_nb tests benchmarks notebooks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

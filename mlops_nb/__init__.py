@@ -31,13 +31,27 @@ if TYPE_CHECKING:
         show,
         track,
     )
+    from mlops_nb.api.editing import (
+        archive,
+        delete,
+        note,
+        rename,
+        star,
+        tag,
+        unarchive,
+        undelete,
+        unstar,
+        untag,
+    )
     from mlops_nb.fingerprint import fingerprint
     from mlops_nb.fingerprint.difference import diff_data
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "archive",
     "compare",
+    "delete",
     "diff",
     "diff_data",
     "fingerprint",
@@ -50,19 +64,42 @@ __all__ = [
     "log_param",
     "log_params",
     "log_table",
+    "note",
+    "rename",
     "replay",
     "restore",
     "run",
     "runs",
     "set_tag",
     "show",
+    "star",
+    "tag",
     "track",
+    "unarchive",
+    "undelete",
+    "unstar",
+    "untag",
 ]
 
 
 _HOMES = {
     "diff_data": "mlops_nb.fingerprint.difference",
     "fingerprint": "mlops_nb.fingerprint",
+    **dict.fromkeys(
+        (
+            "archive",
+            "delete",
+            "note",
+            "rename",
+            "star",
+            "tag",
+            "unarchive",
+            "undelete",
+            "unstar",
+            "untag",
+        ),
+        "mlops_nb.api.editing",
+    ),
 }
 
 

@@ -59,6 +59,9 @@ class Settings:
         How much of the files that one cell read or wrote is hashed.
     file_md5
         Whether files also get the MD5 that DVC writes.
+    data_statistics
+        Whether the store keeps what holds values of the data: least, greatest and mean value of
+        each column. Fingerprints and counts are kept in any case.
     safe_stores
         Stores of other users that may be used; ``*`` trusts them all.
     state_dir
@@ -77,6 +80,7 @@ class Settings:
     image_cap_bytes: int = 5_000_000
     file_budget_bytes: int = 1 << 30
     file_md5: bool = False
+    data_statistics: bool = True
     safe_stores: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=lambda: _user_folder("XDG_STATE_HOME", ".local/state"))
     config_file: Path = field(default_factory=_default_config_file)
@@ -275,6 +279,7 @@ _CHECKS: Mapping[str, _Check] = {
     "image_cap_bytes": _size,
     "file_budget_bytes": _size,
     "file_md5": _flag,
+    "data_statistics": _flag,
     "safe_stores": _paths,
     "state_dir": _path,
 }

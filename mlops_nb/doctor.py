@@ -76,7 +76,12 @@ def _settings() -> list[Finding]:
         return [Finding(is_well=False, subject="settings", text=str(error))]
     named = ", ".join(f"{name} from {where}" for name, where in sorted(settings.sources.items()))
     text = f"{named or 'all defaults'}; your configuration: {settings.config_file}"
-    return [Finding(is_well=True, subject="settings", text=text)]
+    findings = [Finding(is_well=True, subject="settings", text=text)]
+    if not settings.data_statistics:
+        where = settings.source_of("data_statistics")
+        text = f"no statistics of data are kept, by data_statistics from {where}"
+        findings.append(Finding(is_well=True, subject="privacy", text=text))
+    return findings
 
 
 def _store(location: str | None) -> tuple[list[Finding], Json]:

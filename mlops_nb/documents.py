@@ -27,6 +27,7 @@ from mlops_nb.model import (
     Output,
     Param,
     Run,
+    RunEdit,
 )
 
 Document = dict[str, Any]
@@ -92,6 +93,10 @@ def run_document(
         "session": run.session,
         "setup": list(run.setup),
         "code_digests": list(run.code_digests),
+        "note": plain(run.note),
+        "starred": run.is_starred,
+        "archived": run.is_archived,
+        "revision": run.revision,
     }
     if details:
         details_of = {plain(key): _param_details(param) for key, param in run.params.items()}
@@ -105,6 +110,11 @@ def runs_document(runs: Sequence[Run], *, total: int | None = None) -> Document:
     if total is not None:
         document["total"] = total
     return document
+
+
+def edit_document(edit: RunEdit) -> Document:
+    """Describe a change that a person made to a run after the fact."""
+    return {**plain(asdict(edit)), "at": iso(edit.at)}
 
 
 def execution_document(execution: Execution) -> Document:
@@ -183,6 +193,10 @@ def run_from_document(document: Mapping[str, Json]) -> Run:
         body=tuple(executions[len(setup) :]),
         setup=setup,
         code_digests=tuple(document.get("code_digests", ())),
+        note=document.get("note", ""),
+        is_starred=document.get("starred", False),
+        is_archived=document.get("archived", False),
+        revision=document.get("revision", 0),
     )
 
 

@@ -162,6 +162,59 @@ class AmbiguousReference(RunNotFound):
         )
 
 
+class RunDeleted(RunNotFound):
+    """The run that is meant was deleted; `close` has its id."""
+
+    def __str__(self) -> str:
+        id_ = next(iter(self.close), self.reference)
+        return f"Run {id_} was deleted. Bring it back: mlops-nb undelete {id_}"
+
+
+class EditRefused(MlopsNbError, ValueError):
+    """A change to a run cannot be made as asked; nothing was changed.
+
+    Attributes
+    ----------
+    problem
+        What is wrong, as a clause.
+    remedy
+        What to do next, as a sentence.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem[:1].upper()}{self.problem[1:]}. {self.remedy} Nothing was changed."
+
+
+class EditConflict(MlopsNbError, RuntimeError):
+    """Somebody else changed the same field of a run meanwhile; nothing was changed.
+
+    Attributes
+    ----------
+    run, field
+        The run's id and the field.
+    by, revision
+        Who changed it, and the run's revision since then.
+    seen
+        What it is now, as a clause.
+    """
+
+    def __init__(self, run: str, field: str, by: str, revision: int, seen: str) -> None:
+        super().__init__(run, field, by, revision, seen)
+        self.run, self.field, self.by = run, field, by
+        self.revision, self.seen = revision, seen
+
+    def __str__(self) -> str:
+        return (
+            f"{self.by or 'Somebody'} changed {self.field} of run {self.run[:4]} meanwhile: "
+            f"{self.seen}. Nothing was changed. To replace it, repeat with --since "
+            f"{self.revision} (since={self.revision})."
+        )
+
+
 class BadQuery(MlopsNbError, ValueError):
     """A query for runs cannot be understood.
 
@@ -180,7 +233,37 @@ class BadQuery(MlopsNbError, ValueError):
         self.query, self.position, self.problem = query, position, problem
 
     def __str__(self) -> str:
-        return f"{self.problem}\n  {self.query}\n  {' ' * self.position}^"
+        shown, before = _around(self.query, self.position)
+        return f"{self.problem}\n  {shown}\n  {' ' * _width(before)}^"
+
+
+_SHOWN = 72  # of a long query, letters that stand around the place
+
+
+def _around(text: str, position: int) -> tuple[str, str]:
+    """Give the line of a text that a place is in, cut where it is long, and what is before it."""
+    start = max(text.rfind(end, 0, position) for end in "\r\n") + 1
+    line = text[start:].splitlines()[0] if text[start:].strip("\r\n") else ""
+    at = position - start
+    first = max(0, at - _SHOWN // 2) if len(line) > _SHOWN else 0
+    last = max(at, first) + _SHOWN // 2 if first else _SHOWN
+    before = "…" * bool(first) + _visible(line[first:at])
+    return before + _visible(line[at:last]) + "…" * (last < len(line)), before
+
+
+def _visible(text: str) -> str:
+    """Keep control characters, also those that turn the direction, out of a terminal."""
+    text = text.replace("\t", " ")
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _width(text: str) -> int:
+    """Count the columns that a text takes in a terminal."""
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text
+    )
 
 
 class StoreError(MlopsNbError):
@@ -300,6 +383,20 @@ class NotTracking(MlopsNbError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.what} needs tracking. Turn it on: %load_ext mlops_nb, then %mlops_track"
+
+
+class AlreadyTracking(MlopsNbError, RuntimeError):
+    """A process logs runs, and cannot log into another store meanwhile; `location` is its own."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+    def __str__(self) -> str:
+        return (
+            f"Tracking is on in this process, into {self.location}. "
+            "Turn it off first: %mlops_track --off"
+        )
 
 
 class CannotFingerprint(MlopsNbError, TypeError):

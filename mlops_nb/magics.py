@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.display import ComparisonView, RunsView, RunView, View
     from mlops_nb.display.difference import DifferenceView
     from mlops_nb.display.doctor import DiagnosisView
+    from mlops_nb.display.editing import EditsView
     from mlops_nb.display.lineage import LineageView
     from mlops_nb.display.replay import ReplayView, RestoredView
     from mlops_nb.session import Session
@@ -71,6 +72,38 @@ def one_line_errors(method: Callable[..., object]) -> Callable[..., object]:
             raise
 
     return wrapped
+
+
+_EDITS = {
+    "rename": "RUN NAME [--since REVISION]: give a run another name; '' the recorded one",
+    "note": "RUN [--append] TEXT [--since REVISION]: write a note on a run; RUN --remove",
+    "tag": "RUN K[=V] ... [--since REVISION]: set tags of any run",
+    "untag": "RUN K ... [--since REVISION]: take tags away from a run",
+    "star": "RUN ... [--query QUERY]: mark runs, to find them with the query starred",
+    "unstar": "RUN ... [--query QUERY]: take the mark of runs away",
+    "archive": "RUN ... [--query QUERY]: put runs away, out of lists, names and comparisons",
+    "unarchive": "RUN ... [--query QUERY]: take runs out of the archive",
+    "delete": "RUN ... [--query QUERY]: delete runs; undelete brings them back",
+    "undelete": "RUN ...: bring deleted runs back, with all they had",
+}
+
+
+def _editing(verb: str) -> Any:
+    """Make a magic that changes runs; ten argument parsers would take longer than all the rest."""
+
+    def magic(_: MlopsMagics, line: str) -> EditsView | None:
+        from mlops_nb.api.edit_lines import edit_by_line
+
+        if not _asks_help(line):
+            return edit_by_line(verb, line, usage)
+        import sys
+
+        sys.stdout.write(f"{usage}\n")
+        return None
+
+    usage = f"%mlops_{verb} {_EDITS[verb]}"
+    magic.__name__, magic.__doc__ = f"mlops_{verb}", usage
+    return line_magic(one_line_errors(magic))
 
 
 @magics_class
@@ -174,14 +207,16 @@ class MlopsMagics(Magics):
     @magic_arguments()
     @argument("query", nargs="*", help="params.lr > 0.01 and metrics.auc >= 0.9")
     @argument("--limit", type=int, default=50, help="most rows")
+    @argument("--archived", action="store_true", help="archived ones too")
     @line_magic
     @one_line_errors
     def mlops_runs(self, line: str) -> RunsView:
         """List runs, newest first."""
         limit, query = _take_option(line, "--limit")
+        archived, query = _take_flag(query, "--archived")
         if _asks_help(line):
             parse_argstring(self.mlops_runs, "-h")
-        return api.runs(query or None, limit=int(limit) if limit else 50)
+        return api.runs(query or None, limit=int(limit) if limit else 50, archived=archived)
 
     @magic_arguments()
     @argument("runs", nargs="*", help="id, beginning of one, name, @-1, @best:METRIC, tag:NAME")
@@ -196,9 +231,9 @@ class MlopsMagics(Magics):
         """Compare runs: what differs, what came out, which is best."""
         given = parse_argstring(self.mlops_compare, line)
         return api.compare(
-            *given.runs,
+            *map(_unquoted, given.runs),
             query=given.query and given.query.strip("\"'"),
-            baseline=given.baseline,
+            baseline=_unquoted(given.baseline),
             sort_by=given.sort,
             all_params=given.all,
             limit=given.limit,
@@ -217,7 +252,7 @@ class MlopsMagics(Magics):
         given = parse_argstring(self.mlops_show, line)
         wanted = ("data", "env", "resources", "errors")
         sections = tuple(name for name in wanted if getattr(given, name))
-        return api.show(given.run, sections=sections)
+        return api.show(_unquoted(given.run), sections=sections)
 
     @magic_arguments()
     @argument("run", nargs="?", default="@-1", help="id, beginning of one, name, @-1, …")
@@ -232,7 +267,7 @@ class MlopsMagics(Magics):
         """Write the recorded cells of a run as a notebook, in the order in which they ran."""
         given = parse_argstring(self.mlops_restore, line)
         return api.restore_to(
-            given.run, _unquoted(given.output), outputs=given.outputs, force=given.force
+            _unquoted(given.run), _unquoted(given.output), outputs=given.outputs, force=given.force
         )
 
     @magic_arguments()
@@ -248,7 +283,10 @@ class MlopsMagics(Magics):
         given = parse_argstring(self.mlops_replay, line)
         watcher = Watcher(on_progress=_shown_progress(given.run), ask=_ask_user)
         return api.replay(
-            given.run, trust=given.trust, output=_unquoted(given.output), watcher=watcher
+            _unquoted(given.run),
+            trust=given.trust,
+            output=_unquoted(given.output),
+            watcher=watcher,
         )
 
     @magic_arguments()
@@ -259,7 +297,7 @@ class MlopsMagics(Magics):
     def mlops_diff(self, line: str) -> DifferenceView:
         """Say why run B is different from run A, the most likely cause first."""
         given = parse_argstring(self.mlops_diff, line)
-        return api.diff(given.a, given.b)
+        return api.diff(_unquoted(given.a), _unquoted(given.b))
 
     @magic_arguments()
     @argument("action", choices=("fingerprint", "profile", "diff"), help="what to say of it")
@@ -280,13 +318,30 @@ class MlopsMagics(Magics):
 
     @magic_arguments()
     @argument("action", nargs="?", choices=("show", "diff", "lock"), default="show")
-    @argument("names", nargs="*", metavar="NAME", help="diff: RUN [RUN]; lock: PATH")
+    @argument(
+        "runs", nargs="*", metavar="RUN", help="of show and lock, else of this session; diff A [B]"
+    )
+    @argument("--output", "-o", metavar="PATH", help="the lock file; pylock.toml if left out")
+    @argument(
+        "--kind", choices=("pylock", "requirements"), help="of lock, else by the file's name"
+    )
+    @argument("--offline", action="store_true", help="a list of versions, no index is asked")
+    @argument("--all", "-a", action="store_true", help="lock also what was not imported")
+    @argument("--force", action="store_true", help="overwrite a file that is there")
     @line_magic
     @one_line_errors
     def mlops_env(self, line: str) -> View:
-        """Show what this session runs on, what differs from a run's, or write a lock of it."""
+        """Show what this session or a run ran on, what differs, or write a lock of it."""
         given = parse_argstring(self.mlops_env, line)
-        return api.environment(given.action, *given.names)
+        return api.environment(
+            given.action,
+            *map(_unquoted, given.runs),
+            output=_unquoted(given.output),
+            kind=given.kind,
+            offline=given.offline,
+            all_packages=given.all,
+            force=given.force,
+        )
 
     @magic_arguments()
     @argument("what", help="a run, a file, a model's name, a metric, or a variable")
@@ -307,6 +362,17 @@ class MlopsMagics(Magics):
         sys.stdout.write(to_json(view.document()) + "\n")
         return None
 
+    mlops_rename = _editing("rename")
+    mlops_note = _editing("note")
+    mlops_tag = _editing("tag")
+    mlops_untag = _editing("untag")
+    mlops_star = _editing("star")
+    mlops_unstar = _editing("unstar")
+    mlops_archive = _editing("archive")
+    mlops_unarchive = _editing("unarchive")
+    mlops_delete = _editing("delete")
+    mlops_undelete = _editing("undelete")
+
     @line_magic
     @one_line_errors
     def mlops_doctor(self, line: str) -> DiagnosisView:  # noqa: ARG002  # the signature of a magic
@@ -314,8 +380,9 @@ class MlopsMagics(Magics):
         return self._status()
 
 
-def _unquoted(path: str | None) -> str | None:
-    return None if path is None else path.strip("\"'")
+def _unquoted(text: Any) -> Any:
+    """Take off the quotes of a name with blanks, which IPython leaves on."""
+    return text.strip("\"'") if isinstance(text, str) else text
 
 
 def _shown_progress(run: str) -> Callable[[int, int, str], None]:
@@ -404,6 +471,11 @@ def _is_expression(text: str) -> bool:
     except SyntaxError:
         return False
     return True
+
+
+def _take_flag(line: str, name: str) -> tuple[bool, str]:
+    rest = re.sub(rf"(?:^|\s){name}(?=\s|$)", "", line).strip()
+    return rest != line.strip(), rest
 
 
 def _take_option(line: str, name: str) -> tuple[str | None, str]:

@@ -235,3 +235,51 @@ def new_kernel(tmp_path, tmp_path_factory):
 def kernel(kernel_python, new_kernel) -> Kernel:
     """A fresh kernel in `tmp_path`, once with IPython 9 and once with 8."""
     return new_kernel(kernel_python)
+
+
+# --- stores -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of this session of tests."""
+    from postgres_server import PostgresServer, programs
+
+    if programs() is None:
+        pytest.skip("there are no programs of PostgreSQL here: the wheel pgserver has none")
+    server = PostgresServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def emptied_database(postgres) -> str:
+    """A database that holds a new store; to make one takes a third of a second, to empty it none."""
+    from mlops_nb.store import Store
+
+    name = postgres.new_database()
+    Store.open(postgres.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def empty_database(postgres, own_settings) -> str:
+    """Address of a database in which nothing is yet."""
+    name = postgres.new_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def server_store(postgres, emptied_database, own_settings) -> str:
+    """Address of a store on a server, in which nothing is yet."""
+    yield postgres.url(emptied_database)
+    postgres.empty(emptied_database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_location(request, tmp_path) -> str:
+    """Where a store is, once in a folder and once on a server: `Store.open(…, create=True)`."""
+    if request.param == "sqlite":
+        return str(tmp_path / ".mlops")
+    return request.getfixturevalue("server_store")

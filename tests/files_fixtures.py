@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from files_notebook import Notebook
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
+from mlops_nb import testing
 from mlops_nb.capture import guard as guards
 
 if TYPE_CHECKING:
@@ -18,12 +16,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shell():
-    InteractiveShell.clear_instance()
-    before = sys.displayhook, sys.modules["__main__"]
-    made = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-    yield made
-    InteractiveShell.clear_instance()
-    sys.displayhook, sys.modules["__main__"] = before
+    with testing.shell(track=False) as made:
+        yield made.ip
 
 
 @pytest.fixture

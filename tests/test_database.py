@@ -45,36 +45,42 @@ def store(tmp_path):
         yield opened
 
 
+@pytest.fixture
+def any_store(store_location):
+    with Store.open(store_location, create=True) as opened:
+        yield opened
+
+
 # --- exactly once -------------------------------------------------------------------------------
 
 
-def test_a_batch_of_a_spool_is_taken_in_once(store):
+def test_a_batch_of_a_spool_is_taken_in_once(any_store):
     events = [run_started(A), metric(A, "m", 1.0), metric(A, "m", 2.0)]
     there = SpoolPosition("spool", 0, 100)
-    assert store.spool_position("spool") is None
-    assert store.apply(events, spool_position=there)
-    assert not store.apply(events, spool_position=there)
-    assert not store.apply(events, spool_position=SpoolPosition("spool", 0, 50))
-    assert store.spool_position("spool") == there
-    assert store.apply([metric(A, "m", 3.0)], spool_position=SpoolPosition("spool", 1, 10))
-    assert list(store.series(A, "m").values) == [1.0, 2.0, 3.0]
+    assert any_store.spool_position("spool") is None
+    assert any_store.apply(events, spool_position=there)
+    assert not any_store.apply(events, spool_position=there)
+    assert not any_store.apply(events, spool_position=SpoolPosition("spool", 0, 50))
+    assert any_store.spool_position("spool") == there
+    assert any_store.apply([metric(A, "m", 3.0)], spool_position=SpoolPosition("spool", 1, 10))
+    assert list(any_store.series(A, "m").values) == [1.0, 2.0, 3.0]
 
 
-def test_a_batch_that_begins_elsewhere_is_not_taken_in(store):
+def test_a_batch_that_begins_elsewhere_is_not_taken_in(any_store):
     begin, end = (0, 100), SpoolPosition("spool", 0, 200)
-    assert not store.apply([run_started(A)], spool_position=end, after=begin)
-    assert store.runs() == []
-    assert store.apply([], spool_position=SpoolPosition("spool", 0, 100), after=(0, 0))
-    assert store.apply([run_started(A)], spool_position=end, after=begin)
+    assert not any_store.apply([run_started(A)], spool_position=end, after=begin)
+    assert any_store.runs() == []
+    assert any_store.apply([], spool_position=SpoolPosition("spool", 0, 100), after=(0, 0))
+    assert any_store.apply([run_started(A)], spool_position=end, after=begin)
 
 
-def test_a_batch_that_cannot_be_stored_leaves_nothing_and_no_position(store):
+def test_a_batch_that_cannot_be_stored_leaves_nothing_and_no_position(any_store):
     bad = RunChanged(A, T0, {"name": None})
-    with pytest.raises(Exception, match="NOT NULL") as caught:
-        store.apply([run_started(A), bad], spool_position=SpoolPosition("spool", 0, 1))
+    with pytest.raises(Exception, match=r"(?i)not.null") as caught:
+        any_store.apply([run_started(A), bad], spool_position=SpoolPosition("spool", 0, 1))
     assert not isinstance(caught.value, StoreError)
-    assert store.runs() == []
-    assert store.spool_position("spool") is None
+    assert any_store.runs() == []
+    assert any_store.spool_position("spool") is None
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -203,7 +209,7 @@ def test_a_store_of_a_newer_version_is_not_touched(store):
 def test_a_file_that_is_no_database_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / ".mlops").mkdir()
     (tmp_path / ".mlops" / "store.db").write_bytes(b"not a database, but long enough\n" * 200)
-    with pytest.raises(StoreError, match="Move the file away"):
+    with pytest.raises(StoreError, match="move the file away"):
         Store.open(tmp_path / ".mlops")
 
 

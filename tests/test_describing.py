@@ -13,10 +13,10 @@ from mlops_nb.store.describing import Describer
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(store_location, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     environment = read_environment()
-    with Store.open(tmp_path / ".mlops", create=True) as store:
+    with Store.open(store_location, create=True) as store:
         seen = EnvironmentSeen(environment.digest, environment.content)
         named = SessionChanged("s1", T0, {"environment": environment.digest})
         store.apply([session_started(), seen, named])

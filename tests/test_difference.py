@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs_that_differ import (
     FIT,
+    NOON,
     SOURCES,
     edited,
     environment,
@@ -24,7 +25,7 @@ from mlops_nb.compare.difference import diff_runs
 from mlops_nb.compare.hunks import hunks_of
 from mlops_nb.compare.literals import literal_changes
 from mlops_nb.fingerprint import fingerprint
-from mlops_nb.model import Param
+from mlops_nb.model import Param, Run
 
 OLD, NEW = "7f3a9c01", "e21b5678"
 
@@ -435,3 +436,21 @@ def test_parameters_that_are_lists_are_named_too():
     found = pair(old={"params": old}, new={"params": new})
     (cause,) = [cause for cause in found.causes if cause.kind == "params"]
     assert cause.text.startswith("estimator Pipeline → SVC, steps ")
+
+
+def test_a_module_that_one_run_had_not_committed_is_only_said_to_differ_where_that_is_known():
+    def with_git(id_, commit, *modules):
+        found = [
+            {"path": path, "digest": digest, "code_digest": code} for path, digest, code in modules
+        ]
+        return Run(id_, "x", "finished", "cell", NOON, git={"commit": commit, "modules": found})
+
+    def said(old, new):
+        return [cause.text for cause in diff_runs(old, new).causes if cause.kind == "modules"]
+
+    clean, edited_module = with_git("a" * 16, "1"), with_git("b" * 16, "1", ("m.py", "d", "c"))
+    assert said(clean, edited_module) == ["imported, with other content, not committed: m.py"]
+    committed = with_git("c" * 16, "2")
+    assert said(edited_module, committed) == ["imported, not committed in bbbb only: m.py"]
+    laid_out = with_git("d" * 16, "1", ("m.py", "other bytes", "c"))
+    assert said(edited_module, laid_out) == []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import pytest
 from conftest import Kernel
 
+from mlops_nb.cli import main
 from mlops_nb.store import Store
 
 CELLS = (
@@ -92,6 +94,83 @@ def test_data_is_described_and_compared(kernel):
 def test_the_environment_is_shown_and_compared(kernel):
     assert "Python" in kernel.run("%mlops_env").result
     assert kernel.run("%mlops_env diff @-1").result.startswith("now against")
+
+
+@pytest.fixture(scope="module")
+def described(kernel):
+    """The same kernel, once the drainer has found out what was imported."""
+    end = time.monotonic() + 30
+    with Store.open(kernel.folder / ".mlops") as store:
+        store.refresh()
+        run = store.runs()[0]
+        while "details" not in store.environment(run.environment).content:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+            store.refresh()
+    return kernel
+
+
+def test_what_a_run_ran_on_is_shown_with_what_its_session_imported(described):
+    kernel = described
+    reply = kernel.run("%mlops_env show @-1")
+    assert "Python        version" in reply.result
+    assert "imported" in reply.result
+    (document,) = [
+        value
+        for mime, value in reply.bundles("execute_result")[0].items()
+        if mime.startswith("application/vnd.mlops-nb.environment")
+    ]
+    imported = document["details"]["imported"]
+    assert imported["pandas"] == document["packages"]["pandas"]
+    assert "hypothesis" not in imported
+    assert document["hardware"]["cpus"]
+
+
+def test_a_lock_of_a_run_is_written_where_it_is_asked_for(described):
+    kernel = described
+    reply = kernel.run("%mlops_env lock @-1 -o run.lock.txt --offline")
+    assert "no package index was asked" in reply.result
+    text = (kernel.folder / "run.lock.txt").read_text()
+    assert "\npandas==" in text
+    assert "\nhypothesis==" not in text
+    kernel.run("%mlops_env lock @-1 -o all.lock.txt --offline --all")
+    assert "\nhypothesis==" in (kernel.folder / "all.lock.txt").read_text()
+    assert "which takes 1" in kernel.run("%mlops_env lock @-1 @-2").content["evalue"]
+
+
+def test_the_commands_of_environments_say_the_same(described, own_settings, monkeypatch, capfd):
+    kernel = described
+    monkeypatch.chdir(kernel.folder)
+
+    def said(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["env", *arguments])
+        assert ended.value.code == 0
+        return capfd.readouterr().out
+
+    document = json.loads(said("show", "@-1", "--format", "json"))
+    assert document["run"] == runs(kernel)[-1].id[:4]
+    assert "pandas" in document["details"]["imported"]
+    assert said("show", "--format", "md").startswith("- **run**")
+    document = json.loads(said("lock", "-o", "cli.txt", "--offline", "--format", "json"))
+    assert (document["kind"], document["verified"]) == ("requirements", False)
+    own = (kernel.folder / "cli.txt").read_text()
+    kernel.run("%mlops_env lock @-1 -o cli.txt --offline")
+    assert (kernel.folder / "cli.txt").read_text() == own
+
+
+def test_a_difference_of_data_shows_itself(kernel):
+    kernel.run("import mlops_nb as mn\nolder = table.assign(age=table.age + (table.index == 3))")
+    reply = kernel.run("mn.diff_data(table, older)")
+    bundle = reply.bundles("execute_result")[0]
+    assert bundle["text/plain"].startswith(
+        "column age changed (2 % of values, row 3; mean 19.50 → 19.52)"
+    )
+    assert "19.500 → 19.525" in bundle["text/plain"]
+    assert "<table" in bundle["text/html"]
+    assert bundle["application/vnd.mlops-nb.data-diff.v1+json"]["change"] == "columns changed"
+    assert "ColumnFingerprint(" not in kernel.run("[mn.diff_data(table, older)]").result
+    assert kernel.run("mn.diff_data([1], print)").result == "list → builtin_function_or_method"
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from mlops_nb.store import Store
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / ".mlops", create=True) as opened:
+def store(store_location):
+    with Store.open(store_location, create=True) as opened:
         yield opened
 
 

@@ -16,7 +16,7 @@ import pytest
 from spool_children import kill, run_child, start_writer, state_seen_from_outside
 
 from mlops_nb import model
-from mlops_nb.store.segments import SEGMENT_BYTES, SpoolPosition, SpoolReader, spool_id
+from mlops_nb.store.segments import SEGMENT_BYTES, Damage, SpoolPosition, SpoolReader, spool_id
 from mlops_nb.store.spool import Spool, fallback_root, read_events
 
 RUN = "0123456789abcdef"
@@ -46,7 +46,8 @@ def reader_of(tmp_path):
 
 
 def events_in(reader):
-    return [event for _, event in reader.read(reader.position) if event is not None]
+    found = (event for _, event in reader.read(reader.position) if event is not None)
+    return [event for event in found if not isinstance(event, Damage)]
 
 
 def steps_in(spool):
@@ -174,9 +175,8 @@ def test_damage_in_one_segment_does_not_hide_the_next(spool):
     first = min(spool.folder.glob("*.segment"))
     _damage(first, 200_000)
     found = steps_in(spool)
-    assert found[0] == 0
-    assert found[-1] == 99_999
-    assert len(found) == len(set(found)) < 100_000
+    assert found == sorted(set(found))
+    assert len(found) == 99_999
 
 
 def test_a_staged_copy_is_the_file_as_it_was(spool, tmp_path):
@@ -252,13 +252,19 @@ def test_an_interrupted_append_leaves_the_spool_whole(spool, alarm):
     class Interrupted(BaseException):
         pass
 
+    is_inside = False
+
     def handler(*_):
-        raise Interrupted
+        nonlocal is_inside
+        if is_inside:
+            is_inside = False
+            raise Interrupted
 
     returned, interrupts, step = [], 0, 0
     alarm(handler)
     while interrupts < 100:
         try:
+            is_inside = True
             while True:
                 spool.append_metric(RUN, "loss", 0.5, step, AT_NS)
                 returned.append(step)

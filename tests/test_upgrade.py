@@ -27,8 +27,8 @@ NEXT_STEP = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -43,9 +43,9 @@ def next_version(tmp_path, monkeypatch):
     """Let this package be the next version, whose runs have a column more."""
     steps = tmp_path / "migrations"
     shutil.copytree(upgrade.MIGRATIONS, steps, ignore=shutil.ignore_patterns("__pycache__"))
-    (steps / "versions" / "v0003_colour.py").write_text(NEXT_STEP)
+    (steps / "versions" / "v0004_colour.py").write_text(NEXT_STEP)
     monkeypatch.setattr(upgrade, "MIGRATIONS", steps)
-    monkeypatch.setattr(upgrade, "SCHEMA", 3)
+    monkeypatch.setattr(upgrade, "SCHEMA", 4)
     return steps
 
 
@@ -53,6 +53,17 @@ def tables_of(database):
     connection = sqlite3.connect(database)
     rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%'")
     found = {name: sql for name, sql in rows if not name.startswith("sqlite_")}
+    connection.close()
+    return found
+
+
+def columns_of(database):
+    """What counts of a table: a column that was added later stands elsewhere in its text."""
+    connection = sqlite3.connect(database)
+    found = {}
+    for name in tables_of(database):
+        info = connection.execute(f'PRAGMA table_info("{name}")').fetchall()
+        found[name] = {tuple(column[1:]) for column in info} or tables_of(database)[name]
     connection.close()
     return found
 
@@ -68,44 +79,44 @@ def test_the_migrations_make_the_same_tables_as_a_new_store_has(folder, tmp_path
     engine = connect.file_engine(tmp_path / "migrated.db", read_only=False)
     with engine.execution_options(is_write=True).begin() as connection:
         upgrade._migrate(connection, None)
-    assert tables_of(tmp_path / "migrated.db") == tables_of(folder / "store.db")
+    assert columns_of(tmp_path / "migrated.db") == columns_of(folder / "store.db")
     assert set(metadata.tables) <= set(tables_of(folder / "store.db"))
 
 
 def test_an_older_store_is_brought_up_to_date_and_keeps_its_runs(folder, next_version):
     with Store.open(folder) as store:
         assert store.get_run(A).metrics["auc"].value == 0.9
-    assert schema_of(folder / "store.db") == 3
+    assert schema_of(folder / "store.db") == 4
     assert "colour" in tables_of(folder / "store.db")["runs"]
 
 
 def test_before_that_a_private_copy_of_it_is_made(folder, next_version):
     Store.open(folder).close()
-    backup = folder / "store.db.schema-2.backup"
-    assert schema_of(backup) == 2
+    backup = folder / "store.db.schema-3.backup"
+    assert schema_of(backup) == 3
     assert "colour" not in tables_of(backup)["runs"]
     assert backup.stat().st_mode & 0o077 == 0
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(folder, next_version):
-    broken = next_version / "versions" / "v0003_colour.py"
+    broken = next_version / "versions" / "v0004_colour.py"
     broken.write_text(NEXT_STEP + '    op.add_column("gone", sa.Column("x", sa.String()))\n')
     with pytest.raises(Exception, match="gone"):
         Store.open(folder)
-    assert schema_of(folder / "store.db") == 2
+    assert schema_of(folder / "store.db") == 3
     assert "colour" not in tables_of(folder / "store.db")["runs"]
 
 
 def test_two_steps_run_in_order(folder, next_version, monkeypatch):
-    second = NEXT_STEP.replace("0003", "0004").replace("0002", "0003")
-    (next_version / "versions" / "v0004_size.py").write_text(second.replace("colour", "size"))
-    monkeypatch.setattr(upgrade, "SCHEMA", 4)
+    second = NEXT_STEP.replace("0004", "0005").replace("0003", "0004")
+    (next_version / "versions" / "v0005_size.py").write_text(second.replace("colour", "size"))
+    monkeypatch.setattr(upgrade, "SCHEMA", 5)
     Store.open(folder).close()
     assert {"colour", "size"} <= set(
         tables_of(folder / "store.db")["runs"].replace(",", "").split()
     )
     Store.open(folder).close()
-    assert schema_of(folder / "store.db") == 4
+    assert schema_of(folder / "store.db") == 5
 
 
 def test_opening_a_current_store_costs_one_statement(folder):

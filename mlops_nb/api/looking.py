@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mlops_nb.display import ComparisonView, RunsView, RunView
 
 
-def runs(query: str | None = None, *, limit: int | None = 50) -> RunsView:
+def runs(query: str | None = None, *, limit: int | None = 50, archived: bool = False) -> RunsView:
     """List runs, newest first.
 
     Parameters
@@ -19,7 +19,15 @@ def runs(query: str | None = None, *, limit: int | None = 50) -> RunsView:
     query
         ``"params.lr > 0.01 and metrics.auc >= 0.9 and status = 'finished'"``.
     limit
-        Most rows.
+        Most rows; None for all.
+    archived
+        Whether archived runs are listed too; so they are if the query asks about ``archived``.
+
+    Returns
+    -------
+    RunsView
+        The list, with ``df`` as a pandas DataFrame. Which runs they are is read at once, and
+        what they hold when it is looked at.
 
     Raises
     ------
@@ -30,12 +38,14 @@ def runs(query: str | None = None, *, limit: int | None = 50) -> RunsView:
     --------
     >>> import mlops_nb as mn
     >>> mn.runs("metrics.accuracy > 0.9")  # doctest: +SKIP
+    >>> everything = mn.runs(limit=None).df  # doctest: +SKIP
     """
     from mlops_nb.display import RunsView
 
     with open_store() as store:
-        found = tuple(store.runs(query, limit=limit))
-        return RunsView(found, total=store.count_runs(query), query=query)
+        found = store.find_runs(query, limit=limit, archived=archived)
+        left_out = 0 if found or query else store.count_runs("archived")
+    return RunsView(found, query=query, archived=left_out)
 
 
 def show(reference: str = "@-1", *, sections: tuple[str, ...] = ()) -> RunView:

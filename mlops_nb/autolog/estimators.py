@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from types import FunctionType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlops_nb.capture.guard import guard
-from mlops_nb.tracking.values import as_json, as_number
+from mlops_nb.tracking.values import as_json, as_number, inherits, is_of_the_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -124,10 +124,27 @@ def _params(estimator: object, *, deep: bool) -> dict[str, object]:
     get_params = ask(lambda: getattr(estimator, "get_params", None), None)
     if isinstance(estimator, type) or not callable(get_params):
         return {}
-    values = ask(lambda: get_params(deep=deep), None)
+    is_usual = deep and _has_usual_params(type(estimator))
+    values = ask(lambda: get_params(deep=deep and not is_usual), None)
     if not isinstance(values, Mapping):
         return {}
-    return {str(key): value for key, value in values.items()}
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if is_usual and hasattr(type(value), "get_params"):
+            inside = _params(value, deep=True)
+            found |= {f"{key}__{name}": one for name, one in inside.items()}
+        found[str(key)] = value
+    return found
+
+
+def _has_usual_params(cls: type) -> bool:
+    """Whether scikit-learn's own method gives its parameters.
+
+    That one asks each value, by its own code, whether it has parameters itself; here its class is
+    asked.
+    """
+    base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    return base is not None and getattr(cls, "get_params", None) is base.get_params
 
 
 def _changed(estimator: object, values: Mapping[str, object]) -> set[str]:
@@ -169,10 +186,12 @@ def _is_same(value: object, default: object) -> bool:
     return bool(as_param(value) == as_param(default))
 
 
-def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, str | bool) or as_number(value) is not None
+def _is_plain(value: object, depth: int = 4) -> bool:
+    cls = type(value)
+    if cls is list or inherits(cls, tuple):
+        items = value if cls is list else tuple.__iter__(value)  # type: ignore[arg-type]
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in items)  # type: ignore[attr-defined]
+    return value is None or inherits(cls, str, bool) or as_number(value) is not None
 
 
 def as_param(value: object) -> Json:
@@ -223,11 +242,23 @@ def _estimators_in(value: object, *, depth: int) -> Iterator[object]:
     if hasattr(cls, "fit") or hasattr(cls, "predict") or hasattr(cls, "predict_proba"):
         yield value
         return
-    if depth and (isinstance(value, list | tuple | Mapping) or _is_object_array(value)):
-        items: Iterable[object]
-        items = value.values() if isinstance(value, Mapping) else value  # type: ignore[assignment]
-        for item in islice(items, PARTS_LIMIT):
-            yield from _estimators_in(item, depth=depth - 1)
+    for item in islice(_items_in(value, cls), PARTS_LIMIT if depth else 0):
+        yield from _estimators_in(item, depth=depth - 1)
+
+
+def _items_in(value: Any, cls: type) -> Iterable[Any]:
+    """Give what a container holds, without a class of the notebook having a say."""
+    if inherits(cls, list):
+        return list.__iter__(value)
+    if inherits(cls, tuple):
+        return tuple.__iter__(value)
+    if inherits(cls, dict):
+        return dict.values(value)
+    if _is_object_array(value):
+        items: Iterable[Any] = value if value.ndim else ()
+        return items
+    is_mapping = not is_of_the_notebook(cls) and issubclass(cls, Mapping)
+    return value.values() if is_mapping else ()
 
 
 def _is_object_array(value: object) -> bool:

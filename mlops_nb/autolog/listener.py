@@ -90,7 +90,7 @@ class SklearnListener:
         if pending is None:
             generation = self._going_on.pop(id(call), None)
             if generation is not None:
-                generation.more_ns += time.time_ns() - call.started_ns
+                generation.more_ns += max(time.time_ns() - call.started_ns, 0)
             return
         generation, data, site = pending
         if call.kind == "metric":

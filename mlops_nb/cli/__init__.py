@@ -15,11 +15,13 @@ import click
 
 from mlops_nb import __version__
 from mlops_nb.cli.completion import completion
+from mlops_nb.cli.editing import COMMANDS as EDITING
 from mlops_nb.cli.frame import debug_option, is_debug
 from mlops_nb.cli.identity import data, diff, env, lineage
 from mlops_nb.cli.looking import compare, doctor, runs, show
 from mlops_nb.cli.replaying import replay, restore
 from mlops_nb.cli.running import run
+from mlops_nb.cli.store import store
 from mlops_nb.errors import MlopsNbError
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ for command in (
     data,
     env,
     lineage,
+    store,
+    *EDITING,
     completion,
 ):
     cli.add_command(command)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 FORMATS = ("table", "json", "md")
+CHECK_SAID_NO = 1
+"""The exit code of a check that found what it looks for."""
+
 _debug = {"is_on": "MLOPS_NB_DEBUG" in os.environ}
 
 
@@ -97,6 +100,13 @@ def write_view(view: View, format_: str) -> None:
         click.echo(view.markdown)
     else:
         click.echo(view.to_text(color=has_color()))
+
+
+def write_page(view: View, path: Path | None) -> None:
+    """Write a view as a file of its own, where one is asked for."""
+    if path is not None:
+        path.write_text(view.html_page(), encoding="utf-8")
+        click.echo(f"written: {path}", err=True)
 
 
 def has_color() -> bool:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from mlops_nb.cli.frame import (
+    CHECK_SAID_NO,
     complete_run,
     examples,
     open_store,
     shared_options,
+    write_page,
     write_view,
 )
 
 if TYPE_CHECKING:
     from mlops_nb.display import View
+    from mlops_nb.environment.lock import LockKind
 
-CHECK_SAID_NO = 1
 
 check_option = click.option(
     "--check", is_flag=True, help="Exit with 1 if something is known to differ."
@@ -58,7 +60,7 @@ def diff(
     with open_store(store) as opened:
         view = view_difference(opened, a, b, place="shell")
     write_view(view, format_)
-    _write_page(view, html)
+    write_page(view, html)
     if check and view.is_different:
         context.exit(CHECK_SAID_NO)
 
@@ -84,7 +86,7 @@ def lineage(
     with open_store(store) as opened:
         view = view_lineage(opened, what, is_downstream=downstream, place="shell")
     write_view(view, format_)
-    _write_page(view, html)
+    write_page(view, html)
 
 
 @click.group()
@@ -136,7 +138,71 @@ def data_diff(
 
 @click.group()
 def env() -> None:
-    """Say what differs between what runs ran on."""
+    """Say what a run ran on and what differs from that, or write a lock of it."""
+
+
+@env.command("show", epilog=examples("mlops-nb env show", "mlops-nb env show @best:auc"))
+@click.argument("reference", metavar="[RUN]", default="@-1", shell_complete=complete_run)
+@shared_options
+def env_show(reference: str, format_: str, store: str | None) -> None:
+    """Show what a run ran on: Python, machine, git, packages, those it imported first."""
+    from mlops_nb.display.identity import view_environment
+
+    with open_store(store) as opened:
+        view = view_environment(opened, reference, place="shell")
+    write_view(view, format_)
+
+
+@env.command(
+    "lock",
+    epilog=examples(
+        "mlops-nb env lock @best:auc -o pylock.best.toml",
+        "mlops-nb env lock 7f3a -o requirements.lock.txt --offline",
+    ),
+)
+@click.argument("reference", metavar="[RUN]", default="@-1", shell_complete=complete_run)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="The file, or its folder. [default: pylock.toml]",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["pylock", "requirements"]),
+    help="[default: what the file's name says]",
+)
+@click.option("--offline", is_flag=True, help="A list of versions: no package index is asked.")
+@click.option("--all", "-a", "all_packages", is_flag=True, help="Also what was not imported.")
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@shared_options
+def env_lock(
+    reference: str,
+    output: Path | None,
+    kind: LockKind | None,
+    offline: bool,
+    all_packages: bool,
+    force: bool,
+    format_: str,
+    store: str | None,
+) -> None:
+    """Write a lock file that rebuilds what a run ran on, with hashes from the package index."""
+    from mlops_nb.display.asking import lock_environment
+    from mlops_nb.display.identity import environment_of
+
+    with open_store(store) as opened:
+        environment = environment_of(opened, opened.get_run(reference))
+    view = lock_environment(
+        environment,
+        output,
+        kind=kind,
+        offline=offline,
+        all_packages=all_packages,
+        overwrite=force,
+        on_progress=lambda text: click.echo(text, err=True),
+        place="shell",
+    )
+    write_view(view, format_)
 
 
 @env.command("diff", epilog=examples("mlops-nb env diff 7f3a e21b", "mlops-nb env diff @-1"))
@@ -163,9 +229,3 @@ def _view_data(action: str, names: tuple[str, ...], store: str | None) -> View:
     from mlops_nb.display.asking import view_data
 
     return view_data(action, names, open_store=lambda: open_store(store), place="shell")
-
-
-def _write_page(view: View, path: Path | None) -> None:
-    if path is not None:
-        path.write_text(view.html_page(), encoding="utf-8")
-        click.echo(f"written: {path}", err=True)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mlops_nb.cli.frame import (
+    CHECK_SAID_NO,
     complete_run,
     examples,
     open_store,
     shared_options,
+    write_page,
     write_view,
 )
 
-if TYPE_CHECKING:
-    from mlops_nb.display import View
-
-CHECK_SAID_NO = 1
 SECTIONS = ("data", "env", "resources", "errors")
 
 
@@ -32,21 +29,26 @@ SECTIONS = ("data", "env", "resources", "errors")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="0 for all."
 )
+@click.option("--archived", is_flag=True, help="Archived ones too.")
 @shared_options
-def runs(query: tuple[str, ...], limit: int, format_: str, store: str | None) -> None:
+def runs(
+    query: tuple[str, ...], limit: int, archived: bool, format_: str, store: str | None
+) -> None:
     """List runs, newest first."""
     from mlops_nb.display import RunsView
     from mlops_nb.documents import runs_document, to_json
 
     text = " ".join(query) or None
     with open_store(store) as opened:
-        found = tuple(opened.runs(text, limit=limit or None))
-        total = max(opened.count_runs(text), len(found))
+        found = tuple(opened.runs(text, limit=limit or None, archived=archived))
+        total = max(opened.count_runs(text, archived=archived), len(found))
+        left_out = 0 if found or text else opened.count_runs("archived")
     if format_ == "json":
         # All that was asked for; the table stops where nobody reads on.
         click.echo(to_json(runs_document(found, total=total)))
         return
-    write_view(RunsView(found, total=total, query=text, place="shell"), format_)
+    view = RunsView(found, total=total, query=text, place="shell", archived=left_out)
+    write_view(view, format_)
 
 
 @click.command(
@@ -106,13 +108,7 @@ def compare(
             place="shell",
         )
     write_view(view, format_)
-    if html is not None:
-        _write_page(view, html)
-
-
-def _write_page(view: View, path: Path) -> None:
-    path.write_text(view.html_page(), encoding="utf-8")
-    click.echo(f"written: {path}", err=True)
+    write_page(view, html)
 
 
 @click.command(

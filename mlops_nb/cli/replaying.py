@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlops_nb.cli.frame import (
+    CHECK_SAID_NO,
     complete_run,
     examples,
     open_store,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from mlops_nb.display.replay import ReplayView
     from mlops_nb.model import Run
     from mlops_nb.store import Store
-
-CHECK_SAID_NO = 1
 
 
 @click.command(

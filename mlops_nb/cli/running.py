@@ -281,6 +281,7 @@ def _recorded(outcome: Outcome, notebook: Path, given: str | None) -> _Recorded 
     from mlops_nb.config import load_settings
     from mlops_nb.errors import MlopsNbError
     from mlops_nb.store import Store
+    from mlops_nb.store.address import location_of
     from mlops_nb.store.locate import find
 
     folder, here = notebook.absolute().parent, Path.cwd()
@@ -297,7 +298,8 @@ def _recorded(outcome: Outcome, notebook: Path, given: str | None) -> _Recorded 
         return None
     if run is None:
         return None
-    return _Recorded(run, "" if is_found_here else f" --store {_short_path(location)}")
+    name = location_of(location) if "://" in location else _short_path(location)
+    return _Recorded(run, "" if is_found_here else f" --store {name}")
 
 
 def _write_outcome(

@@ -361,13 +361,31 @@ def _environment(evidence: Evidence) -> Iterator[Cause]:
 
 
 def _repository(evidence: Evidence) -> Iterator[Cause]:
-    modules = [c for c in evidence.git if c.name.startswith("module ")]
-    if modules:
-        names = ", ".join(change.name.removeprefix("module ") for change in modules[:_NAMED])
-        yield _cause("modules", f"imported, with changes that are not committed: {names}")
+    said = "; ".join(_modules(evidence))
+    if said:
+        yield _cause("modules", f"imported, {said}")
     for change in evidence.git:
         if change.name == "commit" and change.change == "changed":
             yield _cause("commit", f"{str(change.old)[:8]} → {str(change.new)[:8]}")
+
+
+def _modules(evidence: Evidence) -> Iterator[str]:
+    """Say which modules differ, and which one commit may have and the other not."""
+    has_other_commit = any(change.name == "commit" for change in evidence.git)
+    names: dict[str, list[str]] = {}
+    for change in evidence.git:
+        if change.name.startswith("module "):
+            side: str = change.change if has_other_commit else "changed"
+            names.setdefault(side, []).append(change.name.removeprefix("module "))
+    for kind, found in names.items():
+        listed = ", ".join(found[:_NAMED])
+        listed += f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        if kind == "changed":
+            yield f"with other content, not committed: {listed}"
+        else:
+            # What the other commit has in its place is not recorded.
+            run = evidence.runs[kind == "added"]
+            yield f"not committed in {run.id[:4]} only: {listed}"
 
 
 def _order(evidence: Evidence) -> Iterator[Cause]:
@@ -404,4 +422,5 @@ def _chance(evidence: Evidence) -> Iterator[Cause]:
         yield _cause("random", text)
     if unclear:
         names = ", ".join(unclear[:_NAMED])
-        yield _cause("data", f"{names}: not shown different, but not proved to be the same")
+        text = f"{names}: not shown different, but not proved to be the same"
+        yield _cause("data", text, weigh="random")

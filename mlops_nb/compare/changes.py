@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mlops_nb.compare.columns import is_seed, ordered_metrics, ordered_params, value_key
 from mlops_nb.documents import plain
 from mlops_nb.environment import compare_environments, normal_name
+from mlops_nb.environment.distributions import distribution_of
 from mlops_nb.expressions import is_lower_better
 from mlops_nb.source import analyse
 
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from mlops_nb.model import Environment, Execution, Json, Metric, Run
 
 Side = Literal["added", "removed", "changed"]
-
-# Modules whose distribution has another name, of those that notebooks import most.
-_DISTRIBUTIONS = {
-    "sklearn": "scikit-learn",
-    "cv2": "opencv-python",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "yaml": "pyyaml",
-    "bs4": "beautifulsoup4",
-    "umap": "umap-learn",
-    "imblearn": "imbalanced-learn",
-    "pytorch_lightning": "pytorch-lightning",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +252,11 @@ def _working_copy(facts: Mapping[str, Json], side: int) -> str:
 
 def imported_packages(executions: Iterable[Execution]) -> frozenset[str]:
     """Name the distributions that cells import, as far as their text says."""
-    modules = {
-        module.partition(".")[0]
+    return frozenset(
+        distribution_of(module)
         for execution in executions
         for module in analyse(execution.transformed or execution.source).imports
-    }
-    return frozenset(normal_name(_DISTRIBUTIONS.get(module, module)) for module in modules)
+    )
 
 
 def git_changes(
@@ -297,7 +284,8 @@ def dirty_modules(git: Mapping[str, Json] | None) -> dict[str, Json]:
     for module in modules:
         if isinstance(module, dict):
             name = module.get("path") or module.get("name") or module.get("module") or "?"
-            named[str(name)] = module.get("digest") or module
+            # By what it does, if that is known: layout and comments are no change.
+            named[str(name)] = module.get("code_digest") or module.get("digest") or module
         else:
             named[str(module)] = "uncommitted"
     return named

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mlops_nb.display.data import DataDifferenceView, FingerprintView
+from mlops_nb.display.data import MOST_COLUMNS, DataDifferenceView, FingerprintView
 from mlops_nb.display.environment import LockView
 from mlops_nb.display.identity import is_table_file, read_table, stored_fingerprint
 from mlops_nb.errors import BadValue
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mlops_nb.display.view import Place, View
+    from mlops_nb.environment.lock import LockKind
+    from mlops_nb.model import Environment
     from mlops_nb.store import Store
 
 Opener: TypeAlias = "Callable[[], Store]"
@@ -50,6 +53,7 @@ def view_data(
     """
     from mlops_nb.fingerprint import fingerprint
     from mlops_nb.fingerprint.difference import diff_data
+    from mlops_nb.fingerprint.distinct import count_distinct
     from mlops_nb.model import Fingerprint
 
     wanted = 2 if action == "diff" else 1
@@ -62,12 +66,37 @@ def view_data(
         found = diff_data(*values, name=names[1])
         return DataDifferenceView(found, (names[0], names[1]), place)
     value = values[0]
-    found_one = value if isinstance(value, Fingerprint) else fingerprint(value)
-    return FingerprintView(names[0], found_one, is_profile=action == "profile", place=place)
+    found_one = value if type(value) is Fingerprint else fingerprint(value)
+    if action == "fingerprint":
+        return FingerprintView(names[0], found_one, place=place)
+    shown = list(found_one.columns)[:MOST_COLUMNS]
+    distinct = count_distinct(value, found_one, shown)
+    return FingerprintView(names[0], found_one, is_profile=True, place=place, distinct=distinct)
 
 
-def lock_environment(path: str | None, *, place: Place = "notebook") -> LockView:
-    """Write a lock that rebuilds the environment of this process.
+def lock_environment(
+    environment: Environment | None,
+    output: str | Path | None = None,
+    *,
+    kind: LockKind | None = None,
+    offline: bool = False,
+    all_packages: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[str], None] | None = None,
+    place: Place = "notebook",
+) -> LockView:
+    """Write a lock that rebuilds an environment.
+
+    Parameters
+    ----------
+    environment
+        With its details; that of this process if None.
+    output
+        The file, or a folder for one with the usual name; this folder if left out.
+    kind
+        ``"pylock"`` or ``"requirements"``; that which the file's name says if left out.
+    offline, all_packages, overwrite, on_progress
+        As for `write_lock`.
 
     Raises
     ------
@@ -76,9 +105,22 @@ def lock_environment(path: str | None, *, place: Place = "notebook") -> LockView
     """
     from mlops_nb.environment import read_details, read_environment, write_lock
 
-    environment = read_environment()
-    content = {**environment.content, "details": read_details(environment)}
-    return LockView(write_lock(content, path or "."), place)
+    if environment is None:
+        here = read_environment()
+        environment = replace(here, content={**here.content, "details": read_details(here)})
+    path = Path(output or ".").expanduser()
+    named: LockKind = "requirements" if path.suffix == ".txt" else "pylock"
+    result = write_lock(
+        environment.content,
+        path,
+        kind=kind or named,
+        offline=offline,
+        all_packages=all_packages,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+    is_described = all_packages or "details" in environment.content
+    return LockView(result, place, is_described)
 
 
 def _value_of(name: str, namespace: Mapping[str, object], open_store: Opener) -> object:

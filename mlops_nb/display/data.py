@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mlops_nb.display.blocks import Cell, Column, Span, Table, TableRow, line
-from mlops_nb.display.formats import UNKNOWN, counted, number, one_line, scalar, shortened, size
+from mlops_nb.display.formats import (
+    UNKNOWN,
+    counted,
+    number,
+    one_line,
+    scalar,
+    shortened,
+    size,
+    told_apart,
+)
 from mlops_nb.display.phrases import value_hover
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import plain
 from mlops_nb.fingerprint.record import fingerprint_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlops_nb.display.blocks import Block
     from mlops_nb.display.view import Place
     from mlops_nb.fingerprint.difference import ColumnDifference, DataDifference
+    from mlops_nb.fingerprint.distinct import Distinct
     from mlops_nb.model import ColumnFingerprint, Fingerprint, Json
 
 DATA_MIME = "application/vnd.mlops-nb.data.v1+json"
 DATA_DIFF_MIME = "application/vnd.mlops-nb.data-diff.v1+json"
 
-_MOST_COLUMNS, _LONGEST_NAME = 200, 40
+T = TypeVar("T")
+
+MOST_COLUMNS, _LONGEST_NAME = 200, 40
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\Z")
+_DISTINCT = 4
+_ROW_CHANGES = ("rows appended", "rows removed")
 _PROVEN = frozenset({"exact", "carried:pages"})
 
 
@@ -42,28 +56,35 @@ class FingerprintView(View):
         Its fingerprint.
     is_profile
         Whether the statistics are what is asked for, rather than the digests.
+    distinct
+        Counts of different values, by column, as far as they are known.
     """
 
     name: str
     found: Fingerprint
     is_profile: bool = False
     place: Place = "notebook"
+    distinct: Mapping[str, Distinct] = field(default_factory=dict)
 
     mime: ClassVar[str] = DATA_MIME
     title: ClassVar[str] = "Fingerprint of a value"
 
     def document(self) -> dict[str, Any]:
         """Give the fingerprint with all its columns as JSON."""
-        return {"name": plain(self.name), **fingerprint_document(self.found)}
+        document = {"name": plain(self.name), **fingerprint_document(self.found)}
+        for name, column in zip(self.found.columns, document.get("columns", ()), strict=False):
+            if known := self.distinct.get(name):
+                column["distinct"] = {"count": known.count, "bound": known.bound}
+        return document
 
     def blocks(self) -> tuple[Block, ...]:
         """Give what the value is, its columns, and what to do next."""
         found = self.found
         columns = (*found.index, *found.columns.values())
-        shown = columns[:_MOST_COLUMNS]
+        shown = columns[:MOST_COLUMNS]
         parts: list[Block] = [self._heading(), *self._trust()]
         if shown:
-            table = _profile_table(shown) if self.is_profile else _digest_table(shown)
+            table = self._profile(shown) if self.is_profile else _digest_table(shown)
             parts.append(table)
         elif self.is_profile:
             parts.append(line(Span(f"A {found.kind} has no columns to describe.", "muted")))
@@ -71,6 +92,11 @@ class FingerprintView(View):
             left = counted(len(columns) - len(shown), "more column")
             parts.append(line(Span(f"… {left}, all in the JSON", "muted")))
         return (*parts, self._next())
+
+    def _profile(self, columns: tuple[ColumnFingerprint, ...]) -> Table:
+        levels = len(self.found.index)
+        known = [self.distinct.get(c.name) if i >= levels else None for i, c in enumerate(columns)]
+        return _profile_table(columns, known)
 
     def _heading(self) -> Block:
         found = self.found
@@ -106,11 +132,11 @@ class DataDifferenceView(View):
     difference
         What to show.
     names
-        What the two values are called.
+        What the two values are called; empty texts where that is not known.
     """
 
     difference: DataDifference
-    names: tuple[str, str]
+    names: tuple[str, str] = ("", "")
     place: Place = "notebook"
 
     mime: ClassVar[str] = DATA_DIFF_MIME
@@ -128,9 +154,20 @@ class DataDifferenceView(View):
     def blocks(self) -> tuple[Block, ...]:
         """Give the answer, and the columns that changed."""
         old, new = map(_short, self.names)
-        said = str(self.difference).removeprefix(f"{self.difference.name}: ")
-        answer = line(Span(new, "strong"), " against ", Span(old, "strong"), ": ", said)
-        return (answer, *difference_blocks(self.difference, (old, new)))
+        return (self._answer(old, new), *difference_blocks(self.difference, (old, new)))
+
+    def _answer(self, old: str, new: str) -> Block:
+        # The name in it is cut and escaped, so it is left out rather than taken off.
+        said = str(replace(self.difference, name=""))
+        if old and new:
+            return line(Span(new, "strong"), " against ", Span(old, "strong"), ": ", said)
+        name = _short(self.difference.name)
+        return line(Span(name, "strong"), ": ", said) if name else line(said)
+
+
+def as_bundle(difference: DataDifference) -> dict[str, Any]:
+    """Give what a difference is shown as where it is the last expression of a cell."""
+    return DataDifferenceView(difference)._repr_mimebundle_()
 
 
 def difference_blocks(
@@ -138,9 +175,14 @@ def difference_blocks(
 ) -> Iterator[Block]:
     """Give the columns that changed as a table, without what is the same in all of them."""
     changed = [c for c in (*found.index, *found.columns) if c.change != "same"]
+    if not found.before.columns or not found.after.columns:
+        # One of them has no columns: all of its values are no column that came or went.
+        is_one_kind = found.before.kind == found.after.kind
+        told = {"added", "removed"} if is_one_kind else {"added", "removed", *_ROW_CHANGES}
+        changed = [c for c in changed if c.name or c.change not in told]
     if not changed or found.change in {"same", "not shown different"}:
         return
-    shown = changed[:_MOST_COLUMNS]
+    shown = changed[:MOST_COLUMNS]
     heads = (
         Column("column", widest=_LONGEST_NAME),
         Column("change", widest=40),
@@ -155,7 +197,7 @@ def difference_blocks(
     yield Table(
         tuple(heads[i] for i in kept),
         tuple(TableRow(tuple(row[i] for i in kept)) for row in rows),
-        f"columns that differ between {names[0]} and {names[1]}",
+        f"columns that differ between {names[0]} and {names[1]}" if all(names) else "columns",
     )
     if len(changed) > len(shown):
         left = counted(len(changed) - len(shown), "more column")
@@ -207,8 +249,8 @@ def _sides(old: float | None, new: float | None) -> Cell:
         return Cell("")
     if old == new:
         return Cell(number(new), "muted", value_hover(new))
-    hover = f"{old!r} → {new!r}"
-    return Cell(f"{number(old)} → {number(new)}", hover=hover)
+    shown = (number(old), number(new)) if old is None or new is None else told_apart(old, new)
+    return Cell(" → ".join(shown), hover=f"{old!r} → {new!r}")
 
 
 def _ranges(before: ColumnFingerprint | None, after: ColumnFingerprint | None) -> Cell:
@@ -260,21 +302,30 @@ def _digest_table(columns: tuple[ColumnFingerprint, ...]) -> Table:
     return Table(heads, rows, "digests of the columns")
 
 
-def _profile_table(columns: tuple[ColumnFingerprint, ...]) -> Table:
-    heads = (
+def _profile_table(
+    columns: tuple[ColumnFingerprint, ...], distinct: Sequence[Distinct | None]
+) -> Table:
+    heads: tuple[Column, ...] = (
         Column("column", widest=_LONGEST_NAME),
         Column("type", rank=3, widest=24),
         Column("count", "right"),
         Column("missing", "right", rank=1, has_bars=True),
+        Column("distinct", "right", rank=2, hover="different values, without the missing ones"),
         Column("min", "right", rank=4, widest=26),
         Column("mean", "right", hover="bar: where it lies between min and max", has_bars=True),
         Column("max", "right", rank=4, widest=26),
     )
-    rows = tuple(TableRow(_profile_cells(column)) for column in columns)
-    return Table(heads, rows, "statistics of the columns")
+    rows = [_profile_cells(column, one) for column, one in zip(columns, distinct, strict=True)]
+    if not any(distinct):
+        heads, rows = _without(heads, _DISTINCT), [_without(row, _DISTINCT) for row in rows]
+    return Table(heads, tuple(map(TableRow, rows)), "statistics of the columns")
 
 
-def _profile_cells(column: ColumnFingerprint) -> tuple[Cell, ...]:
+def _without(items: tuple[T, ...], place: int) -> tuple[T, ...]:
+    return items[:place] + items[place + 1 :]
+
+
+def _profile_cells(column: ColumnFingerprint, distinct: Distinct | None) -> tuple[Cell, ...]:
     missing = column.nulls / column.count if column.count else 0.0
     place = _place(column)
     about = f"{column.nulls:,} of {column.count:,} values are missing"
@@ -283,10 +334,21 @@ def _profile_cells(column: ColumnFingerprint) -> tuple[Cell, ...]:
         Cell(column.type, "muted"),
         Cell(f"{column.count:,}"),
         Cell(_percent(missing), "warn" if missing else "muted", about, bar=missing or None),
+        Cell(UNKNOWN if distinct is None else distinct.text, hover=_how_counted(distinct)),
         Cell(_bound(column.minimum) if column.minimum is not None else UNKNOWN),
         Cell(number(column.mean), "plain", value_hover(column.mean), bar=place),
         Cell(_bound(column.maximum) if column.maximum is not None else UNKNOWN),
     )
+
+
+def _how_counted(distinct: Distinct | None) -> str:
+    if distinct is None:
+        return "not counted"
+    return {
+        "exact": "all were counted",
+        "more than": "counting stopped there",
+        "at least": "in the first rows, which alone were read",
+    }[distinct.bound]
 
 
 def _name_cell(column: ColumnFingerprint) -> Cell:

@@ -176,7 +176,10 @@ class DifferenceView(View):
             blocks += _data_blocks(change)
         blocks += _more(len(changed), _MOST_VALUES, "value")
         for file in found.files[:_MOST_VALUES]:
-            sizes = [size(u.size_bytes or 0) for u in (file.old, file.new)]
+            sizes = [
+                UNKNOWN if use.size_bytes is None else size(use.size_bytes)
+                for use in (file.old, file.new)
+            ]
             word = "other content" if file.is_different else "not shown different"
             blocks.append(
                 line(Span(file.name, "strong", file.new.uri), f"  {word}, {' → '.join(sizes)}")
@@ -272,8 +275,9 @@ def _shown_causes(causes: tuple[Cause, ...]) -> tuple[list[Cause], int]:
 
 
 def _cause_fact(cause: Cause, number_: int) -> Fact:
-    after = f"   follows from the {cause.follows}" if cause.follows == "code" else ""
-    after = f"   follows from the {cause.follows}" if cause.follows == "seed" else after
+    # Of one that follows from parameters its own text says of which.
+    is_told = cause.follows in {"code", "seed"}
+    after = f"   follows from the {cause.follows}" if is_told else ""
     return fact(
         _LABELS.get(cause.kind, cause.kind), cause.text, Span(after, "muted"), mark=str(number_)
     )

@@ -27,36 +27,53 @@ ENVIRONMENT_DIFF_MIME = "application/vnd.mlops-nb.environment-diff.v1+json"
 
 _PARTS = {"python": "Python", "os": "system", "hardware": "machine", "variables": "variables"}
 _FEW = 12
+_NOT_DESCRIBED = "What of it was imported is not known, or not yet."
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EnvironmentView(View):
-    """Python, machine, repository and packages."""
+    """Python, machine, repository and packages.
+
+    Attributes
+    ----------
+    environment
+        With ``details`` where they are known: what was imported, what is a working copy.
+    git
+        State of the repository.
+    run
+        Short id of the run that it was recorded with; empty for what is here.
+    """
 
     environment: Environment
     git: Mapping[str, Json] | None = None
     place: Place = "notebook"
+    run: str = ""
 
     mime: ClassVar[str] = ENVIRONMENT_MIME
     title: ClassVar[str] = "Environment"
 
     def document(self) -> dict[str, Any]:
         """Give the environment as JSON."""
-        return {**environment_document(self.environment), "git": plain(self.git)}
+        found = {**environment_document(self.environment), "git": plain(self.git)}
+        return {"run": self.run, **found} if self.run else found
 
     def blocks(self) -> tuple[Block, ...]:
         """Give a line for each part, and the packages below."""
         content = self.environment.content
         packages: Mapping[str, str] = content.get("packages") or {}
-        facts = [
+        details = content.get("details") or {}
+        facts = [fact("run", Span(self.run, "strong"))] if self.run else []
+        facts += [
             fact(name, _flat(content[part])) for part, name in _PARTS.items() if content.get(part)
         ]
         if self.git:
             facts.append(fact("git", repository(self.git)))
+        for name, copy in (details.get("editable") or {}).items():
+            facts.append(fact("working copy", Span(name, "strong"), f"  {_working_copy(copy)}"))
         algorithm, _, digits = self.environment.digest.partition(":")
         digest = Span(f"{algorithm}:{digits[:12]}", "muted", self.environment.digest)
         facts.append(fact("digest", digest))
-        imported = {str(name) for name in (content.get("details") or {}).get("imported") or ()}
+        imported = {str(name) for name in details.get("imported") or ()}
         table = Table(
             (Column("package", widest=40), Column("version", widest=40), Column("")),
             tuple(
@@ -72,9 +89,19 @@ class EnvironmentView(View):
                 )
             ),
         )
-        section = Section(counted(len(packages), "package"), (table,), is_open=False)
-        how = Span(command(self.place, "env", "diff", "RUN"), "code")
-        return (Facts(tuple(facts)), section, line("Against a run:  ", how))
+        title = counted(len(packages), "package")
+        note = f"{len(imported & packages.keys())} imported" if imported else ""
+        section = Section(title, (table,), note, is_open=False)
+        doubt = [] if "imported" in details else [line(Span(_NOT_DESCRIBED, "muted"))]
+        return (Facts(tuple(facts)), section, *doubt, self._next())
+
+    def _next(self) -> Block:
+        run = self.run or "RUN"
+        against = Span(command(self.place, "env", "diff", run), "code")
+        lock = (self.run, "-o", "pylock.toml") if self.run else ("-o", "pylock.toml")
+        locked = Span(command(self.place, "env", "lock", *lock), "code")
+        said = "Against what is here:  " if self.run else "Against a run:  "
+        return line(said, against, "   a lock of it:  ", locked)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -175,6 +202,11 @@ def _said(change: ValueChange) -> str:
     return f"{change.name.removesuffix('_bytes')} {old} → {new}"
 
 
+def _working_copy(copy: Mapping[str, Json]) -> str:
+    state = f", {repository(copy)}" if copy.get("commit") else ""
+    return f"{copy.get('path') or UNKNOWN}{state}"
+
+
 def _flat(value: Json) -> str:
     if not isinstance(value, Mapping):
         return scalar(value)
@@ -183,17 +215,33 @@ def _flat(value: Json) -> str:
         if item in (None, "", []):
             continue
         is_size = key.endswith("_bytes") and isinstance(item, int)
-        text = size(item) if is_size else scalar(item)
+        text = size(item) if is_size else _listed(item)
         said.append(f"{key.removesuffix('_bytes')} {text}")
     return " · ".join(said)
 
 
+def _listed(item: Json) -> str:
+    """Write a value, of several things each by its own words."""
+    if isinstance(item, list) and all(isinstance(one, Mapping) for one in item):
+        return ", ".join(_flat(one) for one in item)
+    return scalar(item)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class LockView(View):
-    """What is in a lock file, and what is not."""
+    """What is in a lock file, and what is not.
+
+    Attributes
+    ----------
+    result
+        What was written.
+    is_described
+        Whether it was known what of the environment was imported.
+    """
 
     result: LockResult
     place: Place = "notebook"
+    is_described: bool = True
 
     mime: ClassVar[str] = LOCK_MIME
     title: ClassVar[str] = "Lock of an environment"
@@ -218,6 +266,9 @@ class LockView(View):
         parts: list[Block] = [line(Span(str(found.path), "strong"), said)]
         if not found.is_verified:
             parts.append(line(Span("It has no hashes: no package index was asked.", "warn")))
+        if not self.is_described:
+            said = "What was imported is not known, so all that was installed is in it."
+            parts.append(line(Span(said, "warn")))
         if found.unlocked:
             facts = tuple(fact(one.name, Span(one.reason, "muted")) for one in found.unlocked)
             note = counted(len(facts), "package")

@@ -25,6 +25,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
 _HOVER_CAP = 500
 _PHRASE_CAP = 600
+_MORE_DIGITS = (5, 8, 12, 17)
 
 _MINUTE, _HOUR, _DAY, _MONTH = 60, 3600, 86400, 30 * 86400
 
@@ -55,6 +56,22 @@ def number(value: float | None, digits: int = 3) -> str:
         digits += 1
         text = f"{size:.{_decimals(size, digits)}f}"
     return _signed(value, text)
+
+
+def told_apart(old: float, new: float) -> tuple[str, str]:
+    """Write two numbers with as many digits as tell them apart.
+
+    Examples
+    --------
+    >>> told_apart(0.5, 0.25), told_apart(19.5, 19.525)
+    (('0.500', '0.250'), ('19.500', '19.525'))
+    """
+    found = number(old), number(new)
+    for digits in _MORE_DIGITS:
+        if found[0] != found[1] or old == new:
+            break
+        found = number(old, digits), number(new, digits)
+    return found
 
 
 def difference(delta: float, value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from mlops_nb.compare.columns import headline_metric
 from mlops_nb.compare.difference import diff_runs
 from mlops_nb.compare.values import bare_fingerprint
 from mlops_nb.display.difference import DifferenceView
-from mlops_nb.display.environment import EnvironmentDifferenceView
+from mlops_nb.display.environment import EnvironmentDifferenceView, EnvironmentView
 from mlops_nb.display.formats import number
 from mlops_nb.display.lineage import LineageView
 from mlops_nb.errors import BadValue, MissingExtra
@@ -52,6 +53,46 @@ def view_difference(store: Store, a: str, b: str, *, place: Place = "notebook") 
         fingerprints=_fingerprints(store, (*old.data, *new.data)),
     )
     return DifferenceView(found, place)
+
+
+def environment_of(store: Store, run: Run) -> Environment:
+    """Read what a run ran on, with what its own session had imported.
+
+    Raises
+    ------
+    BadValue
+        It was not recorded.
+    """
+    found = _environment(store, run)
+    if found is None:
+        remedy = "Ask for another run: mlops-nb runs"
+        raise BadValue(f"run {run.id[:4]}", "has no record of what it ran on", remedy)
+    details = found.content.get("details") or {}
+    owners = details.get("modules") or {}
+    modules = store.session_facts(run.session).get("modules") if run.session else None
+    if not owners or not modules:
+        return found
+    # The record is shared by all sessions of one environment, which import this and that.
+    tops = {name.partition(".")[0] for name in modules}
+    own = {name for top in tops for name in owners.get(top) or ()}
+    imported = {n: v for n, v in (details.get("imported") or {}).items() if n in own}
+    return replace(found, content={**found.content, "details": {**details, "imported": imported}})
+
+
+def view_environment(
+    store: Store, reference: str, *, place: Place = "notebook"
+) -> EnvironmentView:
+    """Show what a run ran on.
+
+    Raises
+    ------
+    RunNotFound, AmbiguousReference
+        No run, or more than one, matches.
+    BadValue
+        What it ran on was not recorded.
+    """
+    run = store.get_run(reference)
+    return EnvironmentView(environment_of(store, run), run.git, place, run.id[:4])
 
 
 def view_environment_difference(

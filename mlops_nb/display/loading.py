@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 _RUNS_TO_LOOK_BACK = 50
 _LOOK_BYTES = 500_000_000
+_CURVE_POINTS = 200  # what a picture of a curve can show
 # What no reference holds: `tag:stage=prod` has no blank, and no name of a run an operator.
 _QUERY = re.compile(
-    r"[<>!]|\s(=|==|like|in|is|not)\s|^\s*(order by|not)\s|^[\w.]+\s*==?\s*['\"\d]"
+    r"[<>!]|\s(=|==|i?like|contains|between|in|is|not)\s|^\s*(order by|not)\s"
+    r"|^[\w.]+\s*==?\s*['\"\d]"
 )
 
 
@@ -71,11 +73,7 @@ def view_comparison(
         baseline = chosen.id
         if chosen.id not in {run.id for run in runs}:
             runs = [*runs, chosen]
-    environments = {
-        digest: environment
-        for digest in {run.environment for run in runs if run.environment}
-        if (environment := store.environment(digest)) is not None
-    }
+    environments = store.environments({run.environment for run in runs if run.environment})
     comparison = compare_runs(
         runs,
         series=_series(store, runs),
@@ -104,7 +102,7 @@ def view_run(
     return RunView(
         replace(run, verdict=verdict),
         tuple(executions),
-        series={key: store.series(run.id, key).values for key in _curves(run)},
+        series={key: values for (_, key), values in _series(store, [run]).items()},
         environment=environment,
         before=_attempt_before(run, earlier),
         data_seen={use.digest: other.id[:4] for other in reversed(earlier) for use in other.data},
@@ -135,7 +133,7 @@ def _selected(
         references, query, notebook = (), many, None
     if references:
         named = [store.get_run(reference) for reference in references]
-        children = [child for run in named for child in _children(store, run)]
+        children = _children(store, named)
         runs = list({run.id: run for run in (*named, *children)}.values())
         return runs, len(runs)
     is_chosen = query is not None
@@ -166,8 +164,13 @@ def _all_of(store: Store, reference: str) -> str | None:
     return query if store.count_runs(query) > 1 else None
 
 
-def _children(store: Store, run: Run) -> list[Run]:
-    return [] if run.parent else store.runs(f"parent = {_quoted(run.id)}")
+def _children(store: Store, named: Sequence[Run]) -> list[Run]:
+    parents = dict.fromkeys(_quoted(run.id) for run in named if not run.parent)
+    if not parents:
+        return []
+    found = store.runs(f"parent in ({', '.join(parents)})")
+    order = {run.id: place for place, run in enumerate(named)}
+    return sorted(found, key=lambda child: order[str(child.parent)])
 
 
 def _quoted(text: str) -> str:
@@ -177,9 +180,8 @@ def _quoted(text: str) -> str:
 
 
 def _series(store: Store, runs: Iterable[Run]) -> Mapping[tuple[str, str], Sequence[float]]:
-    return {
-        (run.id, key): store.series(run.id, key).values for run in runs for key in _curves(run)
-    }
+    wanted = [(run.id, key) for run in runs for key in _curves(run)]
+    return store.curves(wanted, points=_CURVE_POINTS) if wanted else {}
 
 
 def _curves(run: Run) -> list[str]:

@@ -150,6 +150,8 @@ def _status_details(run: Run) -> str:
 
 def repository(git: Mapping[str, Json]) -> str:
     """Say which state of a repository it is, as ``commit 1a2b3c4d on main``."""
+    if not any(git.get(key) for key in ("commit", "branch")):
+        return "no repository, or none that git can read"
     commit = f"commit {str(git['commit'])[:8]}" if git.get("commit") else "no commit yet"
     branch = f" on {git['branch']}" if git.get("branch") else ""
     dirty = ", with uncommitted changes" if git.get("dirty") else ""

@@ -15,6 +15,7 @@ from mlops_nb.display.formats import (
     number,
     one_line,
     shortened,
+    told_apart,
 )
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import plain
@@ -56,7 +57,6 @@ _RESULTS: dict[Result, tuple[str, Tone]] = {
 }
 _SOURCE_LINES, _MOST_ROWS, _MOST_CAUSES, _DIGEST_LENGTH = 10, 200, 5, 8
 _BAR_LENGTH = 30
-_DIGITS = (3, 5, 8, 12, 17)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -280,18 +280,18 @@ def _both(value: Value) -> Iterable[Span]:
 def _pair(value: Value) -> tuple[tuple[str, str], tuple[str, str]]:
     """Write both values, numbers with as many digits as tell them apart; and exactly."""
     old, new = value.before, value.after
-    for digits in _DIGITS:
-        shown = _shown(old, digits), _shown(new, digits)
-        if shown[0] != shown[1] or old == new:
-            break
+    if isinstance(old, float) and isinstance(new, float):
+        shown = told_apart(old, new)
+    else:
+        shown = _shown(old), _shown(new)
     return (shown[0], str(old)), (shown[1], str(new))
 
 
-def _shown(value: Json, digits: int) -> str:
+def _shown(value: Json) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, float):
-        return number(value, digits)
+        return number(value)
     text = str(value)
     scheme, colon, digest = text.partition(":")
     is_digest = bool(colon) and scheme.startswith("nbfp")

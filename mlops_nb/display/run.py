@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_nb.compare.table import thinned
-from mlops_nb.display.blocks import Cell, Column, Section, Span, Table, TableRow, line
+from mlops_nb.display.blocks import Cell, Code, Column, Section, Span, Table, TableRow, line
 from mlops_nb.display.cells import cell_sections, error_blocks, figures, lineage_lines, place_of
 from mlops_nb.display.formats import (
     UNKNOWN,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 RUN_MIME = "application/vnd.mlops-nb.run.v1+json"
 
 _FEW_CELLS = 12
+_NOTE_LINES = 20
 _CURVE_POINTS = 200
 
 
@@ -133,8 +134,14 @@ class RunView(View):
         if run.verdict:
             verdict = str(run.verdict.get("label"))
             spans += [Span(" · "), Span(verdict, verdict_tone(verdict), verdict_details(run))]
+        if run.is_starred:
+            spans.append(Span(" · ★ starred"))
+        if run.is_archived:
+            spans.append(Span(" · archived", "warn"))
         yield line(*spans)
         yield line(Span(" · ".join(self._facts()), "muted"))
+        if run.note:
+            yield Code(run.note, "markdown", most_lines=_NOTE_LINES)
         for reason in (run.verdict or {}).get("reasons") or ():
             said = f"{reason.get('kind')}: {reason.get('text')}"
             yield line(Span(f"  {one_line(said)}", verdict_tone(str(reason.get("kind")))))

@@ -16,6 +16,7 @@ from mlops_nb.display.formats import (
     counted,
     duration,
     exact_time,
+    hover,
     number,
     scalar,
 )
@@ -31,11 +32,14 @@ from mlops_nb.display.phrases import (
 )
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import runs_document
+from mlops_nb.store.found import FoundRuns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from mlops_nb.display.blocks import Block
+    import pandas as pd
+
+    from mlops_nb.display.blocks import Block, Tone
     from mlops_nb.display.view import Place
     from mlops_nb.model import Run
 
@@ -58,7 +62,7 @@ class RunsView(View):
     Attributes
     ----------
     runs
-        In the order to show.
+        In the order to show; those that a store found know themselves how many there are.
     total
         How many match, if `runs` are only the first of them.
     query
@@ -67,13 +71,16 @@ class RunsView(View):
         Where the reader is.
     now
         The time that "2 min ago" is counted from.
+    archived
+        How many archived runs were left out of an empty list.
     """
 
-    runs: tuple[Run, ...]
+    runs: Sequence[Run]
     total: int | None = None
     query: str | None = None
     place: Place = "notebook"
     now: datetime = field(default_factory=_now)
+    archived: int = 0
 
     mime: ClassVar[str] = RUNS_MIME
     title: ClassVar[str] = "Runs"
@@ -84,12 +91,31 @@ class RunsView(View):
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs)
 
+    @property
+    def df(self) -> pd.DataFrame:
+        """The runs as a pandas DataFrame, one row each; see `Store.frame`.
+
+        Raises
+        ------
+        TypeError
+            The runs did not come from a store.
+        MissingExtra
+            pandas is not installed.
+        """
+        if not isinstance(self.runs, FoundRuns):
+            msg = "only runs that a store found have a table: mlops_nb.runs(...).df"
+            raise TypeError(msg)
+        return self.runs.df
+
     def document(self) -> dict[str, Any]:
         """Give the runs that are drawn as JSON."""
         return runs_document(self._in_order()[:_MOST_ROWS], total=self._known)
 
     def blocks(self) -> tuple[Block, ...]:
         """Give the heading, the table, and what to do next."""
+        if not self.runs and self.archived:
+            put_away = f"No runs, but {counted(self.archived, 'archived one')}:  "
+            return (line(put_away, Span(command(self.place, "runs", "archived"), "code")),)
         if not self.runs:
             return nothing_yet(self.place, self.query)
         shown = self._in_order()[:_MOST_ROWS]
@@ -111,7 +137,7 @@ class RunsView(View):
     def _in_order(self) -> tuple[Run, ...]:
         """Put children below their parent, unless another order was asked for."""
         if not self._is_by_time:
-            return self.runs
+            return tuple(self.runs)
         here = {run.id for run in self.runs}
         below: dict[str, list[Run]] = {}
         for run in self.runs:
@@ -122,7 +148,8 @@ class RunsView(View):
 
     @property
     def _known(self) -> int:
-        return max(self.total or 0, len(self.runs))
+        total = self.runs.total if isinstance(self.runs, FoundRuns) else self.total
+        return max(total or 0, len(self.runs))
 
     def _heading(self, shown: int) -> Block:
         more = f", {shown:,} shown" if self._known > shown else ""
@@ -152,7 +179,7 @@ def _columns(runs: tuple[Run, ...], now: datetime) -> Iterator[_Columns]:
     below = _below_parents(runs)
     yield Column(""), tuple(_mark(run) for run in runs)
     yield Column("run"), tuple(_label(run, labels[run.id], below) for run in runs)
-    yield Column("name", rank=10), tuple(Cell(run.name) for run in runs)
+    yield Column("name", rank=10), tuple(_named(run) for run in runs)
     if any(run.attempt > 1 for run in runs):
         cells = tuple(Cell(str(run.attempt) if run.attempt else "") for run in runs)
         yield Column("attempt", "right", rank=34), cells
@@ -191,6 +218,13 @@ def _below_parents(runs: tuple[Run, ...]) -> set[str]:
 
 def _label(run: Run, label: str, below: set[str]) -> Cell:
     return Cell(f"└ {label}" if run.id in below else label, "strong", started_hover(run))
+
+
+def _named(run: Run) -> Cell:
+    """Give the name, and what people did to the run; their note is what more there is to say."""
+    marks = [" ★"] * run.is_starred + [" (archived)"] * run.is_archived
+    tone: Tone = "muted" if run.is_archived else "plain"
+    return Cell(run.name + "".join(marks), tone, hover(run.note) if run.note else "")
 
 
 def _estimator(run: Run) -> Cell:

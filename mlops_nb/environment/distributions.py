@@ -35,6 +35,34 @@ class Distribution:
     entry: str
 
 
+USUAL_NAMES = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "imblearn": "imbalanced-learn",
+    "mpl_toolkits": "matplotlib",
+    "pytorch_lightning": "pytorch-lightning",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "yaml": "pyyaml",
+}
+"""Distributions of modules that have another name, of those that notebooks import most."""
+
+
+def distribution_of(module: str) -> str:
+    """Name the distribution of a module, as far as its name alone tells.
+
+    Examples
+    --------
+    >>> distribution_of("sklearn.linear_model"), distribution_of("My_Package")
+    ('scikit-learn', 'my-package')
+    """
+    top = module.partition(".")[0]
+    return normal_name(USUAL_NAMES.get(top, top))
+
+
 def normal_name(name: str) -> str:
     """Write the name of a distribution as package indexes compare it.
 

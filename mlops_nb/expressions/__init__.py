@@ -5,13 +5,16 @@
 One tree, two readers: `store.queries` makes bound SQL of it, `matches` evaluates it on a record,
 and both give the same answer. The logic has two values: a comparison with something that is not
 there (or is NaN) is false, so ``not metrics.auc > 0.9`` also finds the runs without an ``auc``.
+A number is never equal to a text, nor less or greater than one. Texts are ordered by code point.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+from typing import TYPE_CHECKING
 
-from mlops_nb.expressions.matching import matches
+from mlops_nb.expressions.matching import matches, select_runs
 from mlops_nb.expressions.tree import (
     Both,
     Compare,
@@ -22,7 +25,10 @@ from mlops_nb.expressions.tree import (
     Order,
     Query,
 )
-from mlops_nb.expressions.values import comparable, is_lower_better
+from mlops_nb.expressions.values import comparable, is_lower_better, nanoseconds
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = [
     "Both",
@@ -37,10 +43,13 @@ __all__ = [
     "is_lower_better",
     "matches",
     "parse_query",
+    "select_runs",
 ]
 
+_RELATIVE = re.compile(r"[+-][\d.]+[a-z]", re.IGNORECASE)
 
-def parse_query(text: str, *, order_by: str | None = None) -> Query:
+
+def parse_query(text: str, *, order_by: str | None = None, now: datetime | None = None) -> Query:
     """Understand a query.
 
     Parameters
@@ -49,6 +58,8 @@ def parse_query(text: str, *, order_by: str | None = None) -> Query:
         Empty for all runs.
     order_by
         What to sort by, given apart from the query; wins over it.
+    now
+        The time that ``-7d`` is counted from; that of the clock if left out.
 
     Raises
     ------
@@ -62,7 +73,13 @@ def parse_query(text: str, *, order_by: str | None = None) -> Query:
     """
     from mlops_nb.expressions.parsing import Parser
 
-    query = _parsed(text) if text.strip() else Query(text)
+    if not text.strip():
+        query = Query(text)
+    elif now is not None or _RELATIVE.search(text):
+        # What is counted from now means something else the next time.
+        query = Parser(text, now_ns=None if now is None else nanoseconds(now)).query()
+    else:
+        query = _parsed(text)
     if order_by is None:
         return query
     return Query(query.text, query.where, Parser(order_by).ordering(), query.limit)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import re
-from datetime import datetime, timezone
+import time
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mlops_nb.errors import BadQuery
+from mlops_nb.expressions import times
+from mlops_nb.expressions.grammar import expectation, parser
 from mlops_nb.expressions.tree import (
+    DURATION_FIELDS,
+    FLAG_FIELDS,
     NUMBER_FIELDS,
-    TEXT_FIELDS,
+    RUN_FIELDS,
     TIME_FIELDS,
     Both,
     Compare,
@@ -21,15 +24,13 @@ from mlops_nb.expressions.tree import (
     Order,
     Query,
 )
-from mlops_nb.expressions.values import nanoseconds
 from mlops_nb.model import RunKind, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from mlops_nb.expressions.tree import Condition, Space, Value
+    from mlops_nb.expressions.tree import Condition, Operator, Space, Value
 
-_FIELDS = (*sorted(TEXT_FIELDS), *sorted(NUMBER_FIELDS), *sorted(TIME_FIELDS))
 _SPACES: Mapping[str, Space] = {
     "params": "params",
     "param": "params",
@@ -39,93 +40,49 @@ _SPACES: Mapping[str, Space] = {
     "tag": "tags",
 }
 _WORDS = {"status": get_args(RunStatus), "kind": get_args(RunKind)}
+# What other tools, and people, call our fields.
+_ALSO_CALLED = {
+    "comment": "note",
+    "created": "started_at",
+    "created_at": "started_at",
+    "date": "started_at",
+    "description": "note",
+    "duration": "duration_s",
+    "end_time": "ended_at",
+    "favorite": "starred",
+    "finished_at": "ended_at",
+    "run_id": "id",
+    "run_name": "name",
+    "star": "starred",
+    "start_time": "started_at",
+    "state": "status",
+    "type": "kind",
+}
 
 LONGEST = 10_000
 _DEEPEST = 50
 _MOST_COMPARISONS = 200  # far below the depth that databases allow
-
-
-_GRAMMAR = r"""
-query: [disjunction] [order] [limit]
-order: ORDER BY ordering
-ordering: sort ("," sort)*
-sort: FIELD [ASC | DESC]
-limit: LIMIT NUMBER
-
-?disjunction: conjunction (OR conjunction)*
-?conjunction: negation (AND negation)*
-?negation: NOT negation -> negated
-         | comparison
-         | "(" disjunction ")"
-comparison: FIELD OPERATOR value
-          | FIELD LIKE STRING
-          | FIELD NOT LIKE STRING
-          | FIELD IN "(" value ("," value)* ")"
-          | FIELD NOT IN "(" value ("," value)* ")"
-          | FIELD IS NULL
-          | FIELD IS NOT NULL
-?value: NUMBER | STRING | TRUE | FALSE
-
-OPERATOR: /<=|>=|!=|<>|==|=|<|>/
-AND.2: /and(?![\w.])/i
-OR.2: /or(?![\w.])/i
-NOT.2: /not(?![\w.])/i
-LIKE.2: /like(?![\w.])/i
-IN.2: /in(?![\w.])/i
-IS.2: /is(?![\w.])/i
-NULL.2: /null(?![\w.])/i
-TRUE.2: /true(?![\w.])/i
-FALSE.2: /false(?![\w.])/i
-ORDER.2: /order(?![\w.])/i
-BY.2: /by(?![\w.])/i
-ASC.2: /asc(?![\w.])/i
-DESC.2: /desc(?![\w.])/i
-LIMIT.2: /limit(?![\w.])/i
-NUMBER.2: /[+-]?(?:(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf)(?![\w.])/i
-STRING: /'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"/s
-FIELD: WORD ("." (QUOTED | BARE))*
-WORD: /(?!KEYWORD(?![\w.]))[^\W\d]\w*/
-QUOTED: /"(?:[^"\\]|\\.|"")*"/ | /'(?:[^'\\]|\\.|'')*'/
-BARE: /[\w@%\/:+-]+/
-%ignore /\s+/
-"""
-
-_VALUE = "a number or text in quotes"
-_COMPARISON = "a comparison (=, !=, <, <=, >, >=, like, in, is null)"
-_NAMES = {
-    "FIELD": "a field such as metrics.auc",
-    "NUMBER": "a number",
-    "STRING": "text in quotes",
-    "LPAR": '"("',
-    "RPAR": '")"',
-    "COMMA": '","',
-    "$END": "the end",
-}
+_OPERATOR_WORDS = frozenset(
+    {"OPERATOR", "LIKE", "ILIKE", "CONTAINS", "NOT", "IN", "IS", "NULL", "BETWEEN", "AND"}
+)
+_SAME = {"==": "=", "<>": "!=", "contains": "like", "not contains": "not like"}
+_PATTERNS = frozenset({"like", "not like", "ilike", "not ilike", "contains", "not contains"})
 # What a person means by a word that stands where a value should.
 _NOT_VALUES = {"nan": "is null", "none": "is null", "null": "is null"}
-
-
-@functools.cache
-def _parser() -> Any:
-    from lark import Lark
-
-    # No cache on disk: lark's is a pickle in the shared temporary folder.
-    words = "and|or|not|like|in|is|null|true|false|order|by|asc|desc|limit"
-    grammar = _GRAMMAR.replace("KEYWORD", f"(?i:{words})")
-    return Lark(
-        grammar, start=["query", "ordering"], parser="lalr", lexer="contextual", regex=False
-    )
 
 
 class Parser:
     """Makes a tree of one text, with the place of whatever is wrong."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, now_ns: int | None = None) -> None:
         self._text = text
+        self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._comparisons = 0
         if len(text) > LONGEST:
             problem = f"This query is longer than {LONGEST:,} characters."
             raise BadQuery(f"{text[:60]}…", 0, problem)
+        if "\0" in text:
+            raise BadQuery(text, text.index("\0"), "Here is a NUL character, which no text has.")
 
     def query(self) -> Query:
         """Understand the text as a query."""
@@ -151,7 +108,7 @@ class Parser:
         from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 
         try:
-            return _parser().parse(self._text, start=start)
+            return parser().parse(self._text, start=start)
         except UnexpectedCharacters as error:
             raise self._unexpected(int(error.pos_in_stream or 0), error.allowed or set()) from None
         except UnexpectedToken as error:
@@ -165,11 +122,12 @@ class Parser:
 
     def _condition(self, tree: Any, depth: int) -> Condition:
         if depth > _DEEPEST:
-            first = next(tree.scan_values(lambda _: True))
-            raise self._wrong(first, f"Parentheses and nots nest deeper than {_DEEPEST}.")
+            raise self._wrong(_first(tree), f"Parentheses and nots nest deeper than {_DEEPEST}.")
         match tree.data:
             case "comparison":
                 return self._comparison(tree.children)
+            case "between":
+                return self._between(tree.children)
             case "negated":
                 return Not(self._condition(tree.children[-1], depth + 1))
             case _:
@@ -180,77 +138,121 @@ class Parser:
                 )
                 return Both(parts) if tree.data == "conjunction" else Either(parts)
 
-    def _comparison(self, children: list[Any]) -> Compare:
+    def _comparison(self, children: list[Any]) -> Condition:
+        field = self._field(children[0])
+        words, tokens = _told_apart(children[1:])
+        if _kind(field) == "flag":
+            return self._flag(field, children[0], words, tokens)
+        if not words:
+            raise self._unexpected(self._next_place(children[0]), {"OPERATOR"})
+        return self._compared(field, words, tokens)
+
+    def _between(self, children: list[Any]) -> Condition:
+        field = self._field(children[0])
+        words, (low, high) = _told_apart(children[1:])
+        if _kind(field) == "any" and (low.type == "STRING") != (high.type == "STRING"):
+            raise self._wrong(high, "Both ends are numbers, or both are text.")
+        if words.startswith("not "):
+            outside = self._compared(field, "<", [low]), self._compared(field, ">", [high])
+            return Either(outside)
+        return Both((self._compared(field, ">=", [low]), self._compared(field, "<=", [high])))
+
+    def _compared(self, field: Field, written: str, tokens: Sequence[Any]) -> Condition:
+        self._count(tokens[0] if tokens else None)
+        operator: Operator = _SAME.get(written, written)  # type: ignore[assignment]
+        if _kind(field) == "time" and written not in _PATTERNS and tokens:
+            for token in tokens[1:]:
+                self._count(token)
+            return _about_time(field, operator, [self._span(token, field) for token in tokens])
+        values = tuple(self._literal(token, field, written) for token in tokens)
+        return Compare(field, operator, values)
+
+    def _count(self, token: Any) -> None:
         self._comparisons += 1
         if self._comparisons > _MOST_COMPARISONS:
-            raise self._wrong(children[0], f"There are more than {_MOST_COMPARISONS} comparisons.")
-        field = self._field(children[0])
-        words = [c for c in children[1:] if c.type in _OPERATOR_WORDS]
-        tokens = [c for c in children[1:] if c.type not in _OPERATOR_WORDS]
-        written = " ".join(word.lower() for word in words)
-        operator = _SAME.get(written, written)
-        values = tuple(self._literal(token, field, operator) for token in tokens)
-        return Compare(field, operator, values)  # type: ignore[arg-type]
+            at = 0 if token is None else token.start_pos
+            problem = f"There are more than {_MOST_COMPARISONS} comparisons."
+            raise BadQuery(self._text, at, problem)
+
+    def _flag(self, field: Field, named: Any, words: str, tokens: Sequence[Any]) -> Compare:
+        self._count(named)
+        is_plain = not tokens or (len(tokens) == 1 and tokens[0].type in {"TRUE", "FALSE"})
+        if words not in {"", "=", "==", "!=", "<>"} or not is_plain:
+            at = tokens[0] if tokens else named
+            raise self._wrong(at, f"{field} is true or false: {field} = true.")
+        is_set = (not tokens or tokens[0].type == "TRUE") != (words in {"!=", "<>"})
+        return Compare(field, "=", (is_set,))
 
     def _field(self, token: Any) -> Field:
         space, *parts = _pieces(token)
         if not parts:
-            if space not in _FIELDS:
-                raise self._wrong(token, self._no_such_field(space))
+            if space not in RUN_FIELDS:
+                raise self._wrong(token, _no_such_field(space))
             return Field("run", space)
         if space not in _SPACES:
-            near = difflib.get_close_matches(space, _SPACES, n=1)
-            hint = f" Did you mean {near[0]}.{'.'.join(parts)}?" if near else ""
-            raise self._wrong(token, f"There are params, metrics and tags, no {space}.{hint}")
-        return Field(_SPACES[space], ".".join(parts))
+            near = difflib.get_close_matches(space[:50], _SPACES, n=1)
+            hint = f" Did you mean {near[0]}.{_cut('.'.join(parts))}?" if near else ""
+            raise self._wrong(
+                token, f"There are params, metrics and tags, no {_cut(space)}.{hint}"
+            )
+        return Field(_SPACES[space], _storable(".".join(parts)))
 
-    @staticmethod
-    def _no_such_field(name: str) -> str:
-        if name in _SPACES:
-            return f"{name} needs a name: {name}.NAME."
-        if near := difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.75):
-            return f"There is no field {name}. Did you mean {near[0]}?"
-        return (
-            f"There is no field {name}. Did you mean metrics.{name} (or params.{name}, "
-            f"tags.{name})?"
-        )
-
-    def _literal(self, token: Any, field: Field, operator: str) -> Value:
-        value = _literal_value(token)
+    def _literal(self, token: Any, field: Field, written: str) -> Value:
         kind = _kind(field)
-        if operator in {"like", "not like"}:
-            return self._pattern(token, str(value), field, kind)
-        if kind == "time":
-            return self._time(token, value, field)
+        if token.type == "DURATION":
+            return self._duration(token, field, kind)
+        value = _literal_value(token)
+        if written in _PATTERNS:
+            return self._pattern(token, str(value), field, kind, written)
         if kind == "number" and isinstance(value, str):
             raise self._wrong(token, f"{field} is a number; compare it with one, without quotes.")
         if kind == "text" and not isinstance(value, str):
-            raise self._wrong(token, f"{field} is text; put the value in quotes: '{token}'.")
+            raise self._wrong(token, f"{field} is text; put the value in quotes: '{_cut(token)}'.")
         known = _WORDS.get(field.name) if field.space == "run" else None
-        if known and value not in known and operator in {"=", "!=", "in", "not in"}:
-            raise self._wrong(token, f"No {field} is {token}; there are {', '.join(known)}.")
+        if known and value not in known and written in {"=", "==", "!=", "<>", "in", "not in"}:
+            listed = ", ".join(known)
+            raise self._wrong(token, f"No {field} is {_cut(token)}; there are {listed}.")
         return value
 
-    def _pattern(self, token: Any, pattern: str, field: Field, kind: str) -> str:
+    def _duration(self, token: Any, field: Field, kind: str) -> float:
+        if field.space == "metrics" or (field.space == "run" and field.name in DURATION_FIELDS):
+            return times.seconds(token)
+        if kind == "number":
+            raise self._wrong(token, f"{field} is a number without a unit.")
+        raise self._wrong(token, f"Put text in quotes: '{_cut(token)}'.")
+
+    def _pattern(self, token: Any, pattern: str, field: Field, kind: str, written: str) -> str:
         if kind in {"number", "time"}:
             raise self._wrong(token, f"{field} is no text; compare it with =, <, > instead.")
+        if written.endswith("contains"):
+            return "%" + re.sub(r"([\\%_])", r"\\\1", pattern) + "%"
         if len(re.findall(r"\\*$", pattern)[0]) % 2:
             raise self._wrong(token, "The pattern ends with a \\ that escapes nothing.")
         return pattern
 
-    def _time(self, token: Any, value: Value, field: Field) -> int:
+    def _span(self, token: Any, field: Field) -> tuple[int, int]:
+        text = str(token) if token.type == "DURATION" else str(_literal_value(token)).strip()
+        if re.fullmatch(rf"[+-]{times.DURATION}", text, re.IGNORECASE):
+            at = times.before(self._now_ns, text)
+            return at, at
         try:
-            time = datetime.fromisoformat(str(value))
-            return nanoseconds(time if time.tzinfo else time.replace(tzinfo=timezone.utc))
+            return times.span(text)
         except (ValueError, OverflowError):
-            problem = f"{field} is a time; write it as '2026-11-21' or '2026-11-21T09:30' (UTC)."
-            raise self._wrong(token, problem) from None
+            pass
+        if token.type == "DURATION":
+            raise self._wrong(token, f"Write -{text} for that long ago.")
+        problem = (
+            f"{field} is a time; write it as '2026-11-21' or '2026-11-21T09:30' (UTC), "
+            "or as -7d (7 days ago)."
+        )
+        raise self._wrong(token, problem)
 
     def _orders(self, tree: Any) -> tuple[Order, ...]:
-        return tuple(
-            Order(self._field(sort.children[0]), _is_descending(sort.children[1:]))
-            for sort in tree.children
-        )
+        orders = []
+        for sort in tree.children:
+            words = {token.type for token in sort.children[1:] if token is not None}
+            orders.append(Order(self._field(sort.children[0]), "DESC" in words, "FIRST" in words))
+        return tuple(orders)
 
     def _limit(self, token: Any) -> int:
         if not re.fullmatch(r"\+?[\d_]{1,18}", token):
@@ -262,6 +264,11 @@ class Parser:
     def _wrong(self, token: Any, problem: str) -> BadQuery:
         return BadQuery(self._text, token.start_pos, problem)
 
+    def _next_place(self, token: Any) -> int:
+        """Give the place of what comes after a token."""
+        rest = self._text[token.end_pos :]
+        return int(token.end_pos) + (len(rest) - len(rest.lstrip()) if rest.strip() else 0)
+
     def _unexpected(self, position: int, expected: set[str]) -> BadQuery:
         found = re.match(r"[\w.]+|.", self._text.rstrip()[position:], flags=re.DOTALL)
         word = found[0] if found else ""
@@ -269,24 +276,81 @@ class Parser:
             return BadQuery(self._text, position, "This quote is not closed.")
         if {"STRING", "NUMBER"} <= expected and re.fullmatch(r"[^\W\d][\w.]*", word):
             hint = _NOT_VALUES.get(word.lower())
-            problem = f'Write "{hint}" instead.' if hint else f"Put text in quotes: '{word}'."
+            problem = (
+                f'Write "{hint}" instead.' if hint else f"Put text in quotes: '{_cut(word)}'."
+            )
             return BadQuery(self._text, position, problem)
-        wanted = _listed(_named(expected))
-        at = f'Found "{word}"' if word else "The query ends too early"
-        return BadQuery(self._text, position, f"{at}; expected {wanted}.")
+        at = f'Found "{_cut(word)}"' if word else "The query ends too early"
+        return BadQuery(self._text, position, f"{at}; expected {expectation(expected)}.")
 
 
-_OPERATOR_WORDS = frozenset({"OPERATOR", "LIKE", "NOT", "IN", "IS", "NULL"})
-_SAME = {"==": "=", "<>": "!="}
+def _about_time(field: Field, operator: Operator, spans: Sequence[tuple[int, int]]) -> Condition:
+    """Compare a time with moments and whole days: exactly one of <, = and > holds."""
+    first, after = spans[0]
+    is_day = after > first
+    match operator:
+        case "=" | "in":
+            return _either([_within(field, span) for span in spans])
+        case "!=" | "not in":
+            inside = _either([_within(field, span) for span in spans])
+            return Both((Compare(field, "is not null"), Not(inside)))
+        case ">" if is_day:
+            return Compare(field, ">=", (after,))
+        case "<=" if is_day:
+            return Compare(field, "<", (after,))
+        case _:
+            return Compare(field, operator, (first,))
 
 
-def _kind(field: Field) -> Literal["any", "text", "number", "time"]:
+def _within(field: Field, span: tuple[int, int]) -> Condition:
+    first, after = span
+    if after == first:
+        return Compare(field, "=", (first,))
+    return Both((Compare(field, ">=", (first,)), Compare(field, "<", (after,))))
+
+
+def _either(parts: list[Condition]) -> Condition:
+    return parts[0] if len(parts) == 1 else Either(tuple(parts))
+
+
+def _kind(field: Field) -> Literal["any", "text", "number", "time", "flag"]:
     """Say with what a field can be compared; parameters are of any kind."""
     if field.space == "params":
         return "any"
-    if field.space == "metrics" or (field.space == "run" and field.name in NUMBER_FIELDS):
+    if field.space != "run":
+        return "number" if field.space == "metrics" else "text"
+    if field.name in FLAG_FIELDS:
+        return "flag"
+    if field.name in NUMBER_FIELDS:
         return "number"
-    return "time" if field.space == "run" and field.name in TIME_FIELDS else "text"
+    return "time" if field.name in TIME_FIELDS else "text"
+
+
+def _told_apart(tokens: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Tell the words of an operator from its values."""
+    words = [token.lower() for token in tokens if token.type in _OPERATOR_WORDS]
+    return " ".join(words), [token for token in tokens if token.type not in _OPERATOR_WORDS]
+
+
+def _first(tree: Any) -> Any:
+    """Give the first token of a tree, however deep it is."""
+    while hasattr(tree, "children"):
+        tree = next(child for child in tree.children if child is not None)
+    return tree
+
+
+def _no_such_field(name: str) -> str:
+    if name in _SPACES:
+        return f"{name} needs a name: {name}.NAME."
+    meant = _ALSO_CALLED.get(name.lower())
+    near = difflib.get_close_matches(name[:50].lower(), RUN_FIELDS, n=1, cutoff=0.75)
+    shown = _cut(name)
+    if meant or near:
+        return f"There is no field {shown}. Did you mean {meant or near[0]}?"
+    return (
+        f"There is no field {shown}. Did you mean metrics.{shown} (or params.{shown}, "
+        f"tags.{shown})?"
+    )
 
 
 def _pieces(token: str) -> list[str]:
@@ -300,9 +364,14 @@ def _literal_value(token: Any) -> float | str:
         case "NUMBER":
             return float(token)
         case "STRING":
-            return _unquoted(token)
+            return _storable(_unquoted(token))
         case _:
             return str(token).lower()  # true and false, as `comparable` writes them
+
+
+def _storable(text: str) -> str:
+    """Write what no database can encode as stores do, so that it finds what they hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unquoted(text: str) -> str:
@@ -311,18 +380,7 @@ def _unquoted(text: str) -> str:
     return re.sub(rf"\\([\\{quote}])|{quote}({quote})", r"\1\2", inner)
 
 
-def _is_descending(rest: list[Any]) -> bool:
-    return bool(rest) and rest[0] is not None and rest[0].type == "DESC"
-
-
-def _named(expected: set[str]) -> list[str]:
-    """Name what the grammar expects, in a person's words."""
-    if "OPERATOR" in expected:
-        return [_COMPARISON]
-    if {"NUMBER", "STRING"} <= expected:
-        return [_VALUE]
-    return [_NAMES.get(name, name.lower()) for name in sorted(expected)]
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+def _cut(text: str) -> str:
+    """Give what was found as a message can hold it: short, and without control characters."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"  # noqa: PLR2004 - a message, not a page

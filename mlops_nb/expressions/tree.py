@@ -8,10 +8,23 @@ from mlops_nb.record import record
 
 Space: TypeAlias = Literal["run", "params", "metrics", "tags"]
 Operator: TypeAlias = Literal[
-    "=", "!=", "<", "<=", ">", ">=", "like", "not like", "in", "not in", "is null", "is not null"
+    "=",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "like",
+    "not like",
+    "ilike",
+    "not ilike",
+    "in",
+    "not in",
+    "is null",
+    "is not null",
 ]
-Value: TypeAlias = float | int | str
-"""A value in a query: a number, text, or a time in nanoseconds."""
+Value: TypeAlias = float | int | str | bool
+"""A value in a query: a number, text, a time in nanoseconds, or whether a flag is set."""
 
 TEXT_FIELDS = frozenset(
     {
@@ -25,11 +38,21 @@ TEXT_FIELDS = frozenset(
         "parent",
         "session",
         "environment",
+        "note",
+        "verdict",
     }
 )
-NUMBER_FIELDS = frozenset({"attempt", "child", "duration_s", "busy_s"})
+DURATION_FIELDS = frozenset({"duration_s", "busy_s"})
+NUMBER_FIELDS = frozenset({"attempt", "child", "revision"}) | DURATION_FIELDS
 TIME_FIELDS = frozenset({"started_at", "ended_at"})
-_FIELDS = (*sorted(TEXT_FIELDS), *sorted(NUMBER_FIELDS), *sorted(TIME_FIELDS))
+FLAG_FIELDS = frozenset({"starred", "archived"})
+RUN_FIELDS = (
+    *sorted(TEXT_FIELDS),
+    *sorted(NUMBER_FIELDS),
+    *sorted(TIME_FIELDS),
+    *sorted(FLAG_FIELDS),
+)
+"""What a query can ask about a run itself."""
 
 
 @record
@@ -78,10 +101,11 @@ Condition: TypeAlias = Compare | Both | Either | Not
 
 @record
 class Order:
-    """One thing to sort by; what does not have it comes last."""
+    """One thing to sort by; what does not have it comes last, unless asked for first."""
 
     field: Field
     is_descending: bool = False
+    missing_first: bool = False
 
 
 @record
@@ -92,3 +116,17 @@ class Query:
     where: Condition | None = None
     order_by: tuple[Order, ...] = ()
     limit: int | None = None
+
+    def mentions(self, name: str) -> bool:
+        """Say whether a condition is about a field of a run."""
+        return self.where is not None and _mentions(self.where, name)
+
+
+def _mentions(condition: Condition, name: str) -> bool:
+    match condition:
+        case Compare():
+            return condition.field == Field("run", name)
+        case Not():
+            return _mentions(condition.item, name)
+        case Both() | Either():
+            return any(_mentions(item, name) for item in condition.items)

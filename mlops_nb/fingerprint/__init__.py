@@ -59,8 +59,17 @@ def fingerprint(
     Parameters
     ----------
     value
-        A pandas, Polars, NumPy, Arrow or SciPy sparse object; a model of scikit-learn, XGBoost
-        or LightGBM; a tensor or module of torch; or a plain Python value or container.
+        A frame, series, index, array or scalar of pandas, with any of its dtypes; a frame or
+        series of Polars; a table, record batch or array of pyarrow; an array or scalar of
+        NumPy, structured, masked, strided or mapped from a file; a sparse matrix or array of
+        SciPy. An estimator, pipeline, splitter or scorer of scikit-learn, fitted or not; a
+        model or data set of XGBoost or LightGBM; a tensor, module, optimizer or generator of
+        torch. A number, text, bytes or None; a list, tuple, dict, set or range, also one that
+        holds itself; a date, time or zone, decimal, fraction, path, UUID, pattern or slice; an
+        enumeration, named tuple, dataclass or simple namespace; a counter, deque, ordered or
+        defaulting dict; a partial, a function of a known library, a `random.Random`. Anything
+        else is opaque, and so is what holds it: a function or class of your own, a generator, a
+        lock, an open file.
     strict
         Whether to raise for a value that cannot be read completely.
     budget_bytes

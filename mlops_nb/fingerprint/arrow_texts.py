@@ -154,7 +154,10 @@ def _text_buffers(piece: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     if not len(piece) or offsets is None:
         return np.zeros(len(piece), np.int64), np.empty(0, np.uint8)
     dtype = np.int64 if "large" in str(piece.type) else np.int32
-    bounds = np.frombuffer(offsets, dtype, len(piece) + 1, piece.offset * np.dtype(dtype).itemsize)
+    bounds: NDArray[Any] = np.frombuffer(
+        offsets, dtype, len(piece) + 1, piece.offset * np.dtype(dtype).itemsize
+    )
+    lengths = bounds[1:] - bounds[:-1]
     if payload is None or bounds[0] == bounds[-1]:
-        return np.diff(bounds), np.empty(0, np.uint8)
-    return np.diff(bounds), np.frombuffer(payload, np.uint8)[bounds[0] : bounds[-1]]
+        return lengths, np.empty(0, np.uint8)
+    return lengths, np.frombuffer(payload, np.uint8)[bounds[0] : bounds[-1]]

@@ -105,7 +105,7 @@ def row_digests(columns: dict[str, Cells], names: list[str]) -> NDArray[np.uint6
     for start in range(0, rows, ROWS):
         stop = min(start + ROWS, rows)
         for name in names:
-            hashes = _cell_digests(*columns[name].part(start, stop)).reshape(stop - start, -1)
+            hashes = cell_digests(*columns[name].part(start, stop)).reshape(stop - start, -1)
             for cell in hashes.T:
                 digests[start:stop] = _mixed(digests[start:stop] * _MIX + cell)
     return digests
@@ -151,7 +151,8 @@ def _are_objects_equal(old: list[Any], new: list[Any]) -> NDArray[np.bool_]:
     )
 
 
-def _cell_digests(values: NDArray[Any] | list[Any], missing: NDArray[np.bool_]) -> Any:
+def cell_digests(values: NDArray[Any] | list[Any], missing: NDArray[np.bool_]) -> Any:
+    """Digest each cell, so that equal ones have equal numbers; the missing ones have one."""
     if isinstance(values, np.ndarray) and values.dtype.itemsize in _UNSIGNED:
         digests = np.ascontiguousarray(values).view(_UNSIGNED[values.dtype.itemsize])
         digests = digests.astype(np.uint64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from xxhash import xxh3_128_digest
 
 from mlops_nb.fingerprint.scheme import ROWS, Column, Pass, digest_of
 
@@ -29,7 +30,7 @@ class Categories:
         # Not counted: they are part of the schema, which is known over the budget too.
         encode = Pass().encoder.encode
         self.type = type_
-        self.digests = [b"" if v is None else digest_of(encode(v)) for v in values]
+        self.digests = [b"" if v is None else xxh3_128_digest(encode(v)) for v in values]
         distinct = sorted({digest for digest in self.digests if digest})
         ranks = {digest: rank for rank, digest in enumerate(distinct)}
         self._has_missing = len(distinct) < len(values)
@@ -78,7 +79,7 @@ def add_codes(
     if missing is not None:
         np.copyto(places, -1, where=missing)
     table, used = _used(categories, places)
-    np.take(table, places, out=local, mode="wrap")
+    table.take(places, out=local, mode="wrap")
     has_gaps = missing is not None or categories.has_gaps(codes)
     nulls = size - int(np.count_nonzero(local >= 0)) if has_gaps else 0
     column.add(digest_of(b"D", local, used), nulls, None, None, None)
@@ -92,10 +93,24 @@ def _used(
     # Often a few rows show every category, and to ask the others is cheaper than to note them.
     is_used[codes[:_FIRST_LOOK]] = True
     others = codes[_FIRST_LOOK:]
-    if not is_used[:-1].all() and not np.take(is_used, others, mode="wrap").all():
+    if len(others) and not _are_within(others, is_used):
         is_used[others] = True
     ranks_used = np.zeros(len(categories.table) + 1, np.bool_)
     ranks_used[categories.ranks[:-1][is_used[:-1]]] = True
-    numbers = np.cumsum(ranks_used, dtype=np.int32) - np.int32(1)
+    numbers = ranks_used.cumsum(dtype=np.int32)
+    numbers -= 1
     numbers[-1] = -1
     return numbers[categories.ranks], categories.table[ranks_used[:-1]]
+
+
+def _are_within(codes: NDArray[np.intp], is_used: NDArray[np.bool_]) -> bool:
+    """Tell whether all codes are among those that are used already; -1 always is."""
+    if is_used[:-1].all():
+        return True
+    places = np.flatnonzero(is_used[:-1])
+    if len(places) and places[-1] - places[0] == len(places) - 1:
+        # They are a run, so the least and the greatest code tell.
+        least = -1 if places[0] == 0 else places[0]
+        if least <= codes.min() and codes.max() <= places[-1]:
+            return True
+    return bool(is_used.take(codes, mode="wrap").all())

@@ -7,6 +7,7 @@ themselves the changed cells are counted too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mlops_nb.documents import plain
@@ -49,6 +50,7 @@ PROVEN = frozenset({"exact", "carried:pages"})
 # Digests of all the content; those of a sample are only comparable with one another.
 _COMPLETE = PROVEN | {"carried:unreached", "opaque"}
 _CHANGED = frozenset({"changed", "added", "removed", "renamed"})
+_VIEWS = "mlops_nb.display.data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,16 @@ class DataDifference:
         from mlops_nb.fingerprint.wording import summary
 
         return summary(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # IPython's protocol
+        del cycle
+        printer.text(self.text())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        """Show it as ``%mlops_data diff`` does; the view is named, not imported: it is above."""
+        del include, exclude  # IPython itself keeps to these
+        found: dict[str, Any] = import_module(_VIEWS).as_bundle(self)
+        return found
 
     def document(self) -> dict[str, Any]:
         """Write the difference for JSON; columns that are the same are only counted."""
@@ -457,6 +469,8 @@ def _continues(was: ColumnFingerprint, now: ColumnFingerprint) -> bool:
         return False
     if not was.count or not now.count:
         return True
+    if was.minimum is None or now.minimum is None:
+        return False  # kept without statistics
     return was.minimum == now.minimum and (1 in {was.count, now.count} or _step(was) == _step(now))
 
 

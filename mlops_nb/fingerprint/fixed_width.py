@@ -7,6 +7,7 @@ each column would cost more than its bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 NOT_A_TIME = -(2**63)
 
-_DOUBLE = 8
+_SINGLE, _DOUBLE = 4, 8
 _X87_MANTISSA = 63
 _LONG_ROW = 1024
 
@@ -48,6 +49,7 @@ _QUIET_NAN: dict[str, tuple[str, int]] = {
 }
 
 
+@lru_cache(256)
 def logical_type(dtype: np.dtype[Any]) -> str:
     """Name what a dtype means, whatever its byte order.
 
@@ -78,7 +80,10 @@ def time_unit(dtype: np.dtype[Any]) -> str:
 
 def is_number(dtype: np.dtype[Any]) -> bool:
     """Whether columns of the dtype are read in slabs (the others go one by one)."""
-    return dtype.isnative and (dtype.kind in "biu" or dtype.name in {"float32", "float64"})
+    kind = dtype.kind
+    return dtype.isnative and (
+        kind in "biu" or (kind == "f" and _SINGLE <= dtype.itemsize <= _DOUBLE)
+    )
 
 
 def number_columns(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.fingerprint.plain import attribute_of, class_mro, class_path
+from mlops_nb.fingerprint.plain import attribute_of, class_mro, class_path, instance_dict
 from mlops_nb.fingerprint.scheme import (
     OpaqueValueError,
     OverBudgetError,
@@ -51,8 +51,8 @@ def attributes_of(value: object, cls: type) -> dict[str, Any]:
     """
     if not keeps_attributes_only(cls):
         raise OpaqueValueError(class_path(cls))
-    found = object.__getattribute__(value, "__dict__")
-    if type(found) is not dict:
+    found = instance_dict(value)
+    if found is None:
         raise OpaqueValueError(class_path(cls))
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from xxhash import xxh3_128
 
 from mlops_nb.fingerprint.fixed_width import as_bytes, canonical, is_number, logical_type, native
-from mlops_nb.fingerprint.plain import attribute_of, class_path
+from mlops_nb.fingerprint.plain import attribute_of, class_path, instance_dict
 from mlops_nb.fingerprint.scheme import (
     CHUNK_BYTES,
     ROWS,
@@ -40,10 +40,14 @@ BAND_BYTES = 33_554_432
 
 _LEAST_BAND_BYTES = 4_194_304
 # Measured widths of arrays in column order at which another way of turning them is faster.
-_NARROW, _FEW, _BROAD, _MANY = 4, 20, 256, 2_048
+_NARROW, _FEW, _BROAD, _MANY = 8, 30, 256, 2_048
 _TILE = 64
-_CACHE_LINE = 64
-_DOUBLE = 8
+# From so many columns at once a processor still reads ahead.
+_BESIDE = 16
+_CACHE_LINE, _PAGE, _SHARED_BY = 64, 4_096, 4
+_SINGLE, _DOUBLE = 4, 8
+# NumPy counts the bytes of a record in 32 bits.
+_LONGEST_RECORD = 2**31 - 1
 _PLAIN_KINDS = "biufcmMSUV"
 # Read as plain arrays: what they add is how they are shown, multiplied or kept.
 _PLAIN_CLASSES = {"ndarray", "memmap", "recarray"}
@@ -140,7 +144,7 @@ def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
         kind = class_path(cls)
     # The base class's own view: nothing that a subclass overrides is called.
     array = np.ndarray.view(value, np.ndarray)
-    schema = schema_digest(kind, [str(array.dtype.descr), str(array.shape[1:])])
+    schema = schema_digest(kind, [_description(array.dtype), str(array.shape[1:])])
     rows = array.shape[0] if array.ndim else None
     try:
         if cls is np.ma.MaskedArray:
@@ -163,6 +167,11 @@ def _read_array(value: Any, cls: type, tracker: Pass) -> Fingerprint:
     )
 
 
+def _description(dtype: np.dtype[Any]) -> str:
+    # As NumPy writes it, which takes as long as to hash a small array.
+    return f"[('', {dtype.str!r})]" if dtype.names is None else str(dtype.descr)
+
+
 def _is_plain(cls: type) -> bool:
     name = class_path(cls)
     return name.rpartition(".")[2] in _PLAIN_CLASSES and (
@@ -174,8 +183,8 @@ def _subclass_content(value: Any, cls: type, tracker: Pass) -> bytes:
     """Encode what a subclass keeps beside the numbers."""
     if cls is np.ma.MaskedArray:
         return b""
-    attributes = object.__getattribute__(value, "__dict__")
-    if type(attributes) is not dict:
+    attributes = instance_dict(value)
+    if attributes is None:
         raise OpaqueValueError
     return tracker.encoder.encode(attributes)
 
@@ -286,7 +295,12 @@ def _fixed_chunks(array: NDArray[Any], tracker: Pass) -> Iterator[bytes]:
             tracker.step()
             yield digest_of(b"-", as_bytes(chunk))
         return
-    for band in _bands(array, rows, tracker):
+    records = _records(array) if _is_transposed(array) and array.shape[1] <= _NARROW else None
+    if records is None:
+        bands = _bands(array, rows, tracker)
+    else:
+        bands = _record_bands(array, records, rows, tracker)
+    for band in bands:
         if band.flags.c_contiguous:
             yield from _flat_chunks(band.reshape(-1), rows * row_size, tracker)
         else:
@@ -333,6 +347,57 @@ def _bands(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[An
         yield band
 
 
+def _records(array: NDArray[Any]) -> NDArray[Any] | None:
+    """See each row of an array in column order as a record whose fields lie a column apart.
+
+    NumPy copies records field by field, 128 at a time: so each column is read in long runs, and
+    the rows are still in the cache when the next column comes to them. To copy whole columns or
+    single rows takes up to twice as long. None where there can be no such records.
+    """
+    width = array.shape[1]
+    step, pitch = array.strides
+    size = pitch * (width - 1) + array.itemsize
+    if step <= 0 or pitch < array.itemsize or size > _LONGEST_RECORD:
+        return None
+    dtype = np.dtype(
+        {
+            "names": [f"f{i}" for i in range(width)],
+            "formats": [array.dtype] * width,
+            "offsets": [i * pitch for i in range(width)],
+            "itemsize": size,
+        }
+    )
+    return np.asarray(_Memory(array, size)).view(dtype)
+
+
+def _record_bands(
+    array: NDArray[Any], records: NDArray[Any], rows: int, tracker: Pass
+) -> Iterator[NDArray[Any]]:
+    """Gather whole chunks in C order, out of the records of an array."""
+    step = max(1, _LEAST_BAND_BYTES // (rows * array.shape[1] * array.itemsize)) * rows
+    band = _lent(array[:step], tracker)
+    fields = [(name, array.dtype) for name in records.dtype.names or ()]
+    gathered = band.reshape(-1).view(fields)
+    for start in range(0, len(array), step):
+        part = records[start : start + step]
+        np.copyto(gathered[: len(part)], part)
+        yield band[: len(part)]
+
+
+class _Memory:
+    """The memory of an array as items of another size, which overlap."""
+
+    def __init__(self, array: NDArray[Any], size: int) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": f"|V{size}",
+            "shape": array.shape[:1],
+            "strides": array.strides[:1],
+            "data": (array.__array_interface__["data"][0], True),
+        }
+
+
 def _is_transposed(array: NDArray[Any]) -> bool:
     return array.ndim == 2 and abs(array.strides[0]) < abs(array.strides[1])  # noqa: PLR2004
 
@@ -347,26 +412,50 @@ def _turned(array: NDArray[Any], rows: int, tracker: Pass) -> Iterator[NDArray[A
     """Turn an array with long columns into rows, one canonical chunk after the other.
 
     Memory is read fast only in long runs, and turned fast only in the cache: so long pieces of
-    all columns are copied next to each other first, and chunks are turned out of those.
+    all columns are asked for NaN first, or copied next to each other, and chunks are turned out
+    of what that left in the cache.
     """
     width = array.shape[1]
     size = _LEAST_BAND_BYTES if width <= _BROAD else 2 * _LEAST_BAND_BYTES
     step = max(1, size // (rows * width * array.itemsize)) * rows
-    # Columns a power of two apart would all compete for the same places of the cache.
-    pitch = step + _CACHE_LINE // array.itemsize
-    memory = tracker.scratch(pitch * width * array.itemsize, slot=1)
-    columns = np.frombuffer(memory, array.dtype, pitch * width).reshape(width, pitch)
+    is_apart = array.dtype.kind == "f" and _lie_apart(array)
     for start in range(0, len(array), step):
-        part = array[start : start + step]
-        beside = columns[:, : len(part)]
-        np.copyto(beside, part.T)
-        if array.dtype.kind == "f":
-            _quieten(beside)
-        for first in range(0, len(part), rows):
-            turned = beside[:, first : first + rows].T
+        columns = array[start : start + step].T
+        if not is_apart or _may_hold_nan(columns):
+            columns = _canonical_beside(columns, step, tracker)
+        for first in range(0, columns.shape[1], rows):
+            turned = columns[:, first : first + rows].T
             band = _lent(turned, tracker, slot=2)
             np.copyto(band, turned)
             yield band
+
+
+def _lie_apart(array: NDArray[Any]) -> bool:
+    """Tell whether columns can be in the cache together, wherever they lie in memory."""
+    step, pitch = array.strides
+    # Each place of a page has a few places in the cache, for which columns compete.
+    places = _PAGE // max(_CACHE_LINE, math.gcd(pitch, _PAGE))
+    return step == array.itemsize >= _SINGLE and array.shape[1] <= _SHARED_BY * places
+
+
+def _may_hold_nan(columns: NDArray[Any]) -> bool:
+    """Ask for NaN, two columns at a time, as the processor reads two runs faster than one."""
+    half = len(columns) // 2
+    products = np.einsum("ij,ij->i", columns[:half], columns[half : 2 * half])
+    return bool(np.isnan(products).any() or np.isnan(np.minimum.reduce(columns[-1])))
+
+
+def _canonical_beside(columns: NDArray[Any], step: int, tracker: Pass) -> NDArray[Any]:
+    """Copy columns next to each other."""
+    # Columns a power of two apart would all compete for the same places of the cache.
+    pitch = step + _CACHE_LINE // columns.itemsize
+    memory = tracker.scratch(pitch * len(columns) * columns.itemsize, slot=1)
+    beside = np.frombuffer(memory, columns.dtype, pitch * len(columns)).reshape(-1, pitch)
+    copied = beside[:, : columns.shape[1]]
+    np.copyto(copied, columns)
+    if columns.dtype.kind == "f":
+        _quieten(copied)
+    return copied
 
 
 def _quieten(columns: NDArray[Any]) -> None:
@@ -386,14 +475,12 @@ def _gather(part: NDArray[Any], band: NDArray[Any]) -> None:
     if part.ndim <= 1 or part.strides[0] >= part.strides[-1]:
         np.copyto(band, part)
         return
-    # NumPy copies along the last axis: long ones in tiles, short ones column by column.
     width = part.shape[-1]
-    if width <= _NARROW:
-        for place in range(width):
-            np.copyto(band[..., place], part[..., place])
-        return
-    for first in range(0, width, _TILE):
-        np.copyto(band[..., first : first + _TILE], part[..., first : first + _TILE])
+    # NumPy copies along the last axis, so a tile is a run of columns.
+    tiles = -(-width // (_BESIDE if width <= _FEW else _TILE))
+    size = -(-width // tiles)
+    for first in range(0, width, size):
+        np.copyto(band[..., first : first + size], part[..., first : first + size])
 
 
 def _gathered(row: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -15,8 +15,8 @@ import pandas as pd
 
 from mlops_nb.fingerprint.dictionary import coded_column
 from mlops_nb.fingerprint.fixed_width import time_unit
-from mlops_nb.fingerprint.pandas_arrays import Reader, dtype_name, is_ours
-from mlops_nb.fingerprint.plain import class_module, class_path
+from mlops_nb.fingerprint.pandas_arrays import Reader, dtype_name, is_ours, labels_of
+from mlops_nb.fingerprint.plain import class_module, class_path, instance_dict
 from mlops_nb.fingerprint.scheme import (
     ROWS,
     Column,
@@ -135,16 +135,21 @@ def _result(
 def _read_frame(frame: object, cls: type, tracker: Pass) -> Fingerprint:
     kind, manager = _kind(cls), object.__getattribute__(frame, "_mgr")
     names, index = manager.axes
-    labels, reader = _labels(names), Reader(tracker)
+    if not is_ours(type(names)):
+        raise OpaqueValueError(class_path(type(names)))
+    # Labels are part of the schema, which is known for a value over the budget too.
+    listed, encode_label = labels_of(names), Pass().encoder.encode
+    labels, reader = [encode_label(label) for label in listed], Reader(tracker)
     blocks = [(b.values, b.mgr_locs.as_array.tolist()) for b in manager.blocks]  # noqa: PD011
-    axis = [Pass().encoder.encode(name) for name in names.names]
+    axis = [encode_label(name) for name in names.names]
 
     def content() -> _Content:
         found = _Content([b"rows %d" % len(index), *axis])
         columns: dict[int, Column] = {}
         for values, places in blocks:
             columns.update(zip(places, reader.columns(values), strict=True))
-        for i, (label, text) in enumerate(zip(labels, column_names(names), strict=True)):
+        texts = distinct([label_text(label) for label in listed])
+        for i, (label, text) in enumerate(zip(labels, texts, strict=True)):
             found.add_column(label, text, columns[i])
         found.add_index(index, tracker)
         found.parts += _extras(frame, cls, tracker)
@@ -191,7 +196,9 @@ def _extras(value: object, cls: type, tracker: Pass) -> list[bytes]:
     """Encode what a subclass from elsewhere keeps beside the data."""
     if is_ours(cls):
         return []
-    attributes = object.__getattribute__(value, "__dict__")
+    attributes = instance_dict(value)
+    if attributes is None:
+        raise OpaqueValueError
     return [
         tracker.encoder.encode(part)
         for name in sorted(set(attributes) - _OWN_ATTRIBUTES)
@@ -199,17 +206,9 @@ def _extras(value: object, cls: type, tracker: Pass) -> list[bytes]:
     ]
 
 
-def _labels(names: pd.Index[Any]) -> list[bytes]:
-    if not is_ours(type(names)):
-        raise OpaqueValueError(class_path(type(names)))
-    # Labels are part of the schema, which is known for a value over the budget too.
-    encode_label = Pass().encoder.encode
-    return [encode_label(label) for label in names.tolist()]
-
-
 def column_names(names: pd.Index[Any]) -> list[str]:
     """Write labels as text, each once."""
-    return distinct([label_text(label) for label in names.tolist()])
+    return distinct([label_text(label) for label in labels_of(names)])
 
 
 def label_text(label: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from xxhash import xxh3_128
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _MEMO_SIZE = 50_000
 
+_eight_bytes = struct.Struct("<Q").pack
+
 
 def class_path(cls: type) -> str:
     """Name a class by module and qualified name, without running code of its metaclass."""
@@ -59,6 +61,21 @@ def class_mro(cls: type) -> tuple[type, ...]:
     """Return the classes a class inherits from, itself first, in order of resolution."""
     mro: tuple[type, ...] = type.__dict__["__mro__"].__get__(cls)
     return mro
+
+
+def instance_dict(value: object) -> dict[str, Any] | None:
+    """Return an instance's own attributes, without its class having a say; None for none.
+
+    A class can make ``__dict__`` a property: `object.__getattribute__` would run it.
+    """
+    for base in class_mro(type(value)):
+        found = _class_dict(base).get("__dict__")
+        if found is not None:
+            if type(found) is not GetSetDescriptorType:
+                return None
+            attributes = found.__get__(value)
+            return attributes if type(attributes) is dict else None
+    return None
 
 
 def read(value: object, cls: type, tracker: Pass) -> Fingerprint:
@@ -208,11 +225,13 @@ def _members(tag: bytes) -> Callable[[Encoder, Any], bytes]:
 
 
 def _tagged(tag: bytes, payload: bytes) -> bytes:
-    return tag + struct.pack("<Q", len(payload)) + payload
+    return tag + _eight_bytes(len(payload)) + payload
 
 
 def _text(value: Any) -> bytes:
-    return _tagged(b"s", value.encode("utf-8", "surrogatepass"))
+    # As _tagged, without a call: labels are many, and so are texts in lists.
+    payload: bytes = value.encode("utf-8", "surrogatepass")
+    return b"s" + _eight_bytes(len(payload)) + payload
 
 
 def _integer(value: Any) -> bytes:
@@ -285,8 +304,8 @@ def _named_tuple(name: str) -> Callable[[Encoder, Any], bytes]:
 
 def _dataclass(name: str) -> Callable[[Encoder, Any], bytes]:
     def attributes(encoder: Encoder, value: object) -> bytes:
-        found = object.__getattribute__(value, "__dict__")
-        if type(found) is not dict:
+        found = instance_dict(value)
+        if found is None:
             raise OpaqueValueError
         return encoder.composite(f"dataclass {name}", [found])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.documents import plain
@@ -72,6 +72,31 @@ def fingerprint_from_document(document: Mapping[str, Any]) -> Fingerprint:
             "chunks": _chunks(given.get("chunks", "")),
         }
     )
+
+
+def without_statistics(found: Fingerprint) -> Fingerprint:
+    """Leave out what holds values of the data: bounds and means of columns and row labels.
+
+    Digests stay, and how many values there are and are missing. The bounds of row labels that
+    count from 0 stay too: they say no more than the number of rows.
+
+    Examples
+    --------
+    >>> age = ColumnFingerprint("age", "int64", "0a", (), 3, 1, 18, 99, 40.5)
+    >>> without_statistics(Fingerprint("pandas.DataFrame", "", columns={"age": age})).columns
+    {'age': ColumnFingerprint(name='age', type='int64', digest='0a', chunks=(), count=3, nulls=1, \
+minimum=None, maximum=None, mean=None)}
+    """
+    columns = {name: _without_bounds(column) for name, column in found.columns.items()}
+    index = tuple(
+        level if level.type == "range" and level.minimum == 0 else _without_bounds(level)
+        for level in found.index
+    )
+    return replace(found, columns=columns, index=index)
+
+
+def _without_bounds(column: ColumnFingerprint) -> ColumnFingerprint:
+    return replace(column, minimum=None, maximum=None, mean=None)
 
 
 def _column_document(column: ColumnFingerprint) -> Document:

@@ -42,6 +42,8 @@ CHUNK_BYTES = 524_288
 
 PREFIX = "nbfp1:"
 
+_eight_bytes = struct.Struct("<Q").pack
+
 
 class OpaqueValueError(Exception):
     """Nothing can be said about a value, of the class named, without trusting its own code."""
@@ -87,7 +89,7 @@ class Pass:
     def __init__(self, budget_bytes: int | None = None) -> None:
         self.budget_bytes = budget_bytes
         self.size_bytes = 0
-        self._scratch = [bytearray(), bytearray(), bytearray()]
+        self._scratch: list[Any] = [bytearray(), bytearray(), bytearray()]
         self._encoder: Encoder | None = None
 
     def take(self, size_bytes: int) -> None:
@@ -99,13 +101,16 @@ class Pass:
     def step(self) -> None:
         """Be told that a chunk was read: a pass in the background gives way or stops here."""
 
-    def scratch(self, size_bytes: int, *, slot: int = 0) -> bytearray:
-        """Lend memory until the next call; fresh memory would cost 20 times a read of it.
+    def scratch(self, size_bytes: int, *, slot: int = 0) -> Any:
+        """Lend an array of bytes until the next call; fresh ones would cost 20 times a read.
 
         Slot 0 is for values made canonical, 1 and 2 for values gathered from strided memory.
         """
         if len(self._scratch[slot]) < size_bytes:
-            self._scratch[slot] = bytearray(size_bytes)
+            # Only readers of arrays ask; NumPy's memory lies in few large pages.
+            from numpy import empty
+
+            self._scratch[slot] = empty(size_bytes, "u1")
         return self._scratch[slot]
 
     @property
@@ -201,10 +206,8 @@ def column_digest(type_: str, rows: int, chunks: Iterable[bytes], extra: bytes =
 
 def sequence_digest(tag: str, parts: Iterable[bytes]) -> bytes:
     """Combine parts of any length in order; `tag` keeps kinds of things apart."""
-    pieces = [tag.encode(), b"\0"]
-    for part in parts:
-        pieces += (struct.pack("<Q", len(part)), part)
-    return xxh3_128(b"".join(pieces)).digest()
+    pieces = [piece for part in parts for piece in (_eight_bytes(len(part)), part)]
+    return xxh3_128(tag.encode() + b"\0" + b"".join(pieces)).digest()
 
 
 def as_text(digest: bytes) -> str:
@@ -240,7 +243,7 @@ def quoted(name: str) -> str:
 
 def schema_digest(kind: str, parts: Iterable[str | bytes]) -> str:
     """Hash names, physical types and index kinds."""
-    encoded = (
+    encoded = [
         part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts
-    )
+    ]
     return as_text(sequence_digest(f"schema {kind}", encoded))

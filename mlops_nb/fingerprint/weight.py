@@ -6,7 +6,7 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.fingerprint.plain import class_module, is_real
+from mlops_nb.fingerprint.plain import class_module, instance_dict, is_real
 from mlops_nb.fingerprint.scheme import FAILURES
 
 if TYPE_CHECKING:
@@ -48,19 +48,10 @@ def _weight(value: Any, depth: int) -> int:
     weigh = _WEIGHTS.get(library)
     if weigh is not None and library in sys.modules:
         return weigh(value)
-    attributes = _attributes(value)
+    attributes = instance_dict(value)
     if attributes is None or not depth:
         return OBJECT_BYTES
     return sum(_weight(one, depth - 1) for one in islice(attributes.values(), _LOOKED_AT))
-
-
-def _attributes(value: object) -> dict[str, Any] | None:
-    """Return an instance's own attributes, without its class having a say."""
-    try:
-        found = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return None
-    return found if type(found) is dict else None
 
 
 def _of_some(count: int, some: list[object], depth: int) -> int:
@@ -80,7 +71,7 @@ def _of_array(value: Any) -> int:
 
 
 def _of_pandas(value: Any) -> int:
-    manager = (_attributes(value) or {}).get("_mgr")
+    manager = (instance_dict(value) or {}).get("_mgr")
     if manager is None:
         return int(value.nbytes) if is_real(type(value)) else OBJECT_BYTES
     return sum(_of_block(block.values) for block in manager.blocks)
@@ -104,7 +95,7 @@ def _of_polars(value: Any) -> int:
 def _of_tensor(value: Any) -> int:
     torch = sys.modules["torch"]
     if issubclass(type(value), torch.nn.Module):
-        attributes = _attributes(value) or {}
+        attributes = instance_dict(value) or {}
         parts = [attributes.get(name) for name in ("_parameters", "_buffers", "_modules")]
         return sum(_of_tensor(x) for part in parts if type(part) is dict for x in part.values())
     if not is_real(type(value)) or not issubclass(type(value), torch.Tensor):
@@ -113,7 +104,7 @@ def _of_tensor(value: Any) -> int:
 
 
 def _of_sparse(value: Any) -> int:
-    attributes = _attributes(value) or {}
+    attributes = instance_dict(value) or {}
     parts = [attributes.get(name) for name in ("data", "indices", "indptr", "row", "col")]
     return sum(_of_array(part) for part in parts if class_module(type(part)) == "numpy")
 

@@ -72,7 +72,8 @@ def _why_unclear(found: DataDifference) -> str:
 
 def _schema_clauses(found: DataDifference) -> Iterable[str]:
     for word in ("added", "removed"):
-        columns = _with_change(found.columns, word)
+        # A value without columns has one without a name, which is nothing to tell of.
+        columns = [c for c in _with_change(found.columns, word) if not _is_whole(c, found)]
         if columns:
             yield f"{_names(columns)} {word}"
     renamed = _with_change(found.columns, "renamed")
@@ -82,6 +83,12 @@ def _schema_clauses(found: DataDifference) -> Iterable[str]:
         yield f"{_count(len(renamed) - _NAMED_COLUMNS, 'more column')} renamed"
     if found.are_columns_reordered and found.change != "columns reordered":
         yield "columns reordered"
+
+
+def _is_whole(column: ColumnDifference, found: DataDifference) -> bool:
+    """Whether a column stands for all of a value that has none."""
+    side = found.before if column.change == "removed" else found.after
+    return not column.name and not side.columns
 
 
 def _value_clauses(found: DataDifference, named: int) -> Iterable[str]:

@@ -45,6 +45,7 @@ from mlops_nb.model.records import (
     Output,
     Param,
     Run,
+    RunEdit,
     Session,
 )
 from mlops_nb.model.terms import (
@@ -92,6 +93,7 @@ __all__ = [
     "ParamLogged",
     "Run",
     "RunChanged",
+    "RunEdit",
     "RunExecuted",
     "RunKind",
     "RunStarted",

@@ -118,7 +118,14 @@ class Environment:
 
 @record
 class Session:
-    """One kernel process with tracking on."""
+    """One kernel process with tracking on.
+
+    Attributes
+    ----------
+    kernel, folder, user
+        Name of its kernel, its working folder when tracking began, and who ran it; empty where
+        that is not known.
+    """
 
     id: str
     started_at: datetime
@@ -129,6 +136,9 @@ class Session:
     environment: str | None
     host: str
     pid: int
+    kernel: str = ""
+    folder: str = ""
+    user: str = ""
 
 
 @record
@@ -307,16 +317,18 @@ class Param:
 
 @record
 class MetricSeries:
-    """All values of one metric, in the order logged; the arrays have one length.
+    """All values of one metric, in the order logged, as NumPy arrays of one length.
+
+    Where NumPy is not installed they are arrays of Python's own `array` module.
 
     Attributes
     ----------
     steps
-        ``array('q')``.
+        Whole numbers of 64 bits.
     values
-        ``array('d')``.
+        Floating-point numbers of 64 bits.
     at_ns
-        ``array('q')``, nanoseconds since the epoch.
+        Nanoseconds since the epoch, whole numbers of 64 bits.
     """
 
     key: str
@@ -393,6 +405,12 @@ class Run:
         ``{"label": str, "reasons": [{"kind": str, "text": str}]}``.
     git
         ``{"commit", "branch", "dirty"}``, or None outside a repository.
+    note
+        What a person wrote about it, in Markdown.
+    is_starred, is_archived
+        Whether a person marked it, or put it away.
+    revision
+        How often people changed it after the fact.
     """
 
     id: str
@@ -422,6 +440,10 @@ class Run:
     body: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     code_digests: tuple[str, ...] = ()
+    note: str = ""
+    is_starred: bool = False
+    is_archived: bool = False
+    revision: int = 0
 
     @property
     def duration_s(self) -> float | None:
@@ -434,3 +456,34 @@ class Run:
     def executions(self) -> tuple[str, ...]:
         """Ids of all executions it needs, set-up first."""
         return (*self.setup, *self.body)
+
+
+@record
+class RunEdit:
+    """One change that a person made to a run after the fact.
+
+    Attributes
+    ----------
+    run, name
+        Its id, and its name before the change (empty in a history).
+    field
+        ``name``, ``note``, ``starred``, ``archived``, ``deleted`` or ``tags.KEY``.
+    before, after
+        Its values; None for a tag that is not there.
+    revision
+        Of the run after this change.
+    by
+        The user; empty where that is not known.
+    replaces
+        The other user whose value it replaced, if any.
+    """
+
+    run: str
+    name: str
+    field: str
+    before: Json
+    after: Json
+    revision: int
+    by: str
+    at: datetime
+    replaces: str = ""

@@ -45,7 +45,7 @@ END_TIMEOUT_S = 30.0
 INTERRUPT_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 0.05
 
-_START = "{'run': session.start_batch(info), 'store': session.active().location}"
+_START = "{'run': session.start_batch(info), 'store': session.active().store_name}"
 _END = "{'ended': session.end_batch(info), 'deaf': session.ignore_interrupts()}"
 
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 # The password of ``scheme://user:password@host``, but not a place for one such as ``{password}``.
-_URL = r"://(?P<user>[^\s:/@?#'\"<>{}$]{0,100}):(?P<value>[^\s:/@'\"<>{}]{1,200})@"
+# Of a bucket the user is a key, which may have been replaced already.
+_URL = (
+    r"://(?P<user>(?:⟨secret:[^⟩\s]{1,100}⟩|[^\s:/@?#'\"<>{}$⟨]){0,100}):"
+    r"(?P<value>[^\s:/@'\"<>{}]{1,200})@"
+)
 _QUERY = (
     r"(?i)(?<=[?&;])(?P<name>(?:x-(?:amz|goog)-)?(?:api[_-]?key|access[_-]?token|auth[_-]?token|"
     r"private[_-]?token|security-token|signature|credential|client[_-]?secret|password|passwd|pwd|"

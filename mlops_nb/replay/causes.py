@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_nb.environment import compare_environments, normal_name
+from mlops_nb.environment import compare_environments
+from mlops_nb.environment.distributions import distribution_of
 from mlops_nb.replay.randomness import first_unseeded, random_fits, seeds_anywhere
 from mlops_nb.replay.recording import label_of
 from mlops_nb.replay.records import Cause
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
     from mlops_nb.replay.files import InputState
     from mlops_nb.replay.records import Value
 
-_DISTRIBUTIONS = {
-    "sklearn": "scikit-learn",
-    "PIL": "pillow",
-    "cv2": "opencv-python",
-    "yaml": "pyyaml",
-    "bs4": "beautifulsoup4",
-    "skimage": "scikit-image",
-    "dateutil": "python-dateutil",
-    "mpl_toolkits": "matplotlib",
-}
 # What the libraries that are imported compute with.
 _BELOW = {
     "scikit-learn": ("numpy", "scipy", "joblib", "threadpoolctl"),
@@ -199,7 +190,7 @@ def _packages(first: Value, about: Circumstances) -> Iterator[Cause]:
 
 def _used_distributions(first: Value, about: Circumstances) -> set[str]:
     roots = _imports(about.sources[: first.position + 1])
-    names = {normal_name(_DISTRIBUTIONS.get(root, root)) for root in roots}
+    names = {distribution_of(root) for root in roots}
     return names | {below for name in names for below in _BELOW.get(name, ())}
 
 

@@ -7,14 +7,18 @@ the same. So values are found by (cell, name, how manyeth), over all runs of the
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mlops_nb.errors import StoreError
+from mlops_nb.tracking.fits import FIT_TABLE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mlops_nb.model import DataUse, Execution, Run
+    from mlops_nb.model import DataUse, Execution, Json, Run
     from mlops_nb.store import Store
 
 OUTSIDE = -1
@@ -55,12 +59,15 @@ class Evidence:
         By (place, key), in the order in which they were logged.
     joined
         Places of cells that were recorded from their middle on: tracking began in them.
+    folded
+        By place: how many fits of the cell are rows of a table, without values of their own.
     """
 
     outcomes: dict[int, tuple[str, str]] = field(default_factory=dict)
     data: dict[tuple[int, str, str], list[Use]] = field(default_factory=dict)
     metrics: dict[tuple[int, str], list[Point]] = field(default_factory=dict)
     joined: set[int] = field(default_factory=set)
+    folded: dict[int, int] = field(default_factory=dict)
 
 
 def gather(store: Store, runs: Sequence[Run], placed: Mapping[int, Execution]) -> Evidence:
@@ -90,6 +97,10 @@ def gather(store: Store, runs: Sequence[Run], placed: Mapping[int, Execution]) -
             evidence.data.setdefault((place, use.role, use.name), []).append(Use(run.id, use))
         for key in run.metrics:
             _add_points(evidence, store, run, key, clock)
+        if rows := read_rows(store, run):
+            for id_ in set(run.body) & clock.by_id.keys():
+                place = clock.by_id[id_]
+                evidence.folded[place] = evidence.folded.get(place, 0) + len(rows)
     for points in evidence.metrics.values():
         points.sort(key=lambda point: point.at_ns)
     return evidence
@@ -112,9 +123,24 @@ class _Clock:
 def _add_points(evidence: Evidence, store: Store, run: Run, key: str, clock: _Clock) -> None:
     metric = run.metrics[key]
     series = store.series(run.id, key)
-    for value, at_ns in zip(series.values, series.at_ns, strict=True):
+    for value, at_ns in zip(series.values.tolist(), series.at_ns.tolist(), strict=True):
         if metric.count == 1:
             place = clock.by_id.get(metric.execution or "", OUTSIDE)
         else:
             place = clock.place_at(at_ns)
         evidence.metrics.setdefault((place, key), []).append(Point(run.id, value, at_ns))
+
+
+def read_rows(store: Store, parent: Run) -> list[dict[str, Json]]:
+    """Read the fits that a run keeps as rows; none where it has no such table."""
+    table = next((a for a in parent.artifacts if (a.name, a.kind) == (FIT_TABLE, "table")), None)
+    if table is None:
+        return []
+    try:
+        content = json.loads(store.read_blob(table.digest))
+        columns, rows = content["columns"], content["rows"]
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+    except (OSError, LookupError, ValueError, TypeError, StoreError):
+        return []
+    # A user's own table may have the name.
+    return found if all({"fit", "estimator"} <= row.keys() for row in found) else []

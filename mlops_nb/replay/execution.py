@@ -33,7 +33,9 @@ INSIDE_VARIABLE = "MLOPS_NB_REPLAY"
 _KERNEL_EXTENSION = "mlops_nb.replay.kernel"
 _STOP_TIMEOUT_S = 30.0
 _OF_THE_CALLER = ("MLOPS_NB_", "JPY_", "VSCODE_", "PAPERMILL_")
-_KEPT = frozenset({"MLOPS_NB_BLOBS", "MLOPS_NB_DEBUG", "MLOPS_NB_STORE"})
+_KEPT = frozenset(
+    f"MLOPS_NB_{name}" for name in ("BLOBS", "CONFIG", "DATA_STATISTICS", "DEBUG", "STORE")
+)
 _STDERR_CAP = 2_000
 
 
@@ -137,6 +139,7 @@ def execute(
             "output": str(executed),
             "folder": str(recording.folder),
             "kernel": recording.kernel,
+            "is_kernel_named": recording.is_kernel_named,
             "extensions": [_KERNEL_EXTENSION] if secrets else [],
             "batch": dict(batch),
         }

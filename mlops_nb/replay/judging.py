@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlops_nb.replay.evidence import OUTSIDE, UNKNOWN
 from mlops_nb.replay.records import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from mlops_nb.replay.evidence import Evidence, Point, Use
     from mlops_nb.replay.records import Outcome, Result
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 """Relative difference up to which two floats are close."""
 
+_IN_A_TABLE = "now a row of a table of fits"
+_BADNESS: dict[Result, int] = {"exact": 0, "close": 1, "differs": 2, "missing": 2}
 _ORDER = {"outcome": 0, "data": 1, "metric": 2}
 
 
@@ -41,7 +44,12 @@ def compare_evidence(
     found += _metrics(before, after, subject)
     last = max(after.outcomes, default=OUTSIDE)
     reached = [value for value in found if value.kind == "outcome" or value.position <= last]
-    return tuple(sorted(reached, key=lambda value: (value.position, _ORDER[value.kind])))
+    return in_run_order(reached)
+
+
+def in_run_order(values: Iterable[Value]) -> tuple[Value, ...]:
+    """Put values in the order in which their cells ran."""
+    return tuple(sorted(values, key=lambda value: (value.position, _ORDER[value.kind])))
 
 
 def outcome_of(values: Sequence[Value]) -> Outcome:
@@ -90,7 +98,10 @@ def _data(before: Evidence, after: Evidence, subject: Collection[str]) -> Iterat
         for index, use in enumerate(uses):
             if use.run in subject:
                 other = others[index] if len(others) == len(uses) else _same(use, others)
-                yield _datum(place, use, other)
+                found = _datum(place, use, other)
+                if found.result == "missing" and after.folded.get(place):
+                    found = replace(found, result="not compared", note=_IN_A_TABLE)
+                yield found
 
 
 def _same(use: Use, others: Sequence[Use]) -> Use | None:
@@ -151,27 +162,36 @@ def _metrics(before: Evidence, after: Evidence, subject: Collection[str]) -> Ite
         others = after.metrics.get((place, key), [])
         if place in before.joined:
             others = others[-len(points) :]
-        yield _metric(place, key, mine, others, len(points))
+        most = len(points) + before.folded.get(place, 0)
+        found = _metric(place, key, mine, others, most)
+        if found.result == "missing" and after.folded.get(place):
+            found = replace(found, result="not compared", note=_IN_A_TABLE)
+        yield found
 
 
 def _metric(
-    place: int, key: str, mine: list[tuple[int, Point]], others: Sequence[Point], count: int
+    place: int, key: str, mine: list[tuple[int, Point]], others: Sequence[Point], most: int
 ) -> Value:
-    """Compare all values that a cell logged under one key; the first that differs is told."""
+    """Compare all values that a cell logged under one key; the first that differs is told.
+
+    Of a cell with too many fits, those that are rows of a table now have values of their own.
+    """
     results: list[tuple[Result, float, float | None]] = []
     for index, point in mine:
         other = others[index].value if index < len(others) else None
-        results.append((_judged(point.value, other), point.value, other))
-    worst = next((r for r in results if r[0] in {"differs", "missing"}), None)
-    chosen = worst or next((r for r in results if r[0] == "close"), results[-1])
-    result, old, new = chosen
-    note = f"value {results.index(chosen) + 1} of {len(results)}" if len(results) > 1 else ""
-    if worst is None and len(others) > count:
-        result, note = "differs", f"{len(others)} values instead of {count}"
+        results.append((judge_number(point.value, other), point.value, other))
+    ranks = [_BADNESS[result] for result, _, _ in results]
+    # The first of the worst; of values that are all the same, the last one.
+    chosen = ranks.index(max(ranks)) if max(ranks) else len(results) - 1
+    result, old, new = results[chosen]
+    note = f"value {chosen + 1} of {len(results)}" if len(results) > 1 else ""
+    if ranks[chosen] < _BADNESS["differs"] and len(others) > most:
+        result, note = "differs", f"{len(others)} values instead of {most}"
     return Value("metric", place, key, "", old, new, result, note)
 
 
-def _judged(old: float, new: float | None) -> Result:
+def judge_number(old: float, new: float | None) -> Result:
+    """Compare two values of a metric; a new one of None is not there."""
     if new is None:
         return "missing"
     if old == new or (math.isnan(old) and math.isnan(new)):

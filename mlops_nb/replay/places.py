@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mlops_nb.model import Run
 
 
-def home_of(store: Path | None, run: Run) -> Path:
+def home_of(store: Path | None, run: Run, worked_in: str = "") -> Path:
     """Find the folder in which a run's cells are to run.
 
     The notebook's folder, in the working copy that the store belongs to: a copied project brings
@@ -21,14 +21,27 @@ def home_of(store: Path | None, run: Run) -> Path:
         The store's folder, None for a server.
     run
         Its notebook's path was absolute on the machine where it ran.
+    worked_in
+        The working folder of its session, which counts where there is no notebook.
     """
     base = store.absolute().parent if store is not None else Path.cwd()
     if not run.notebook or "://" in run.notebook:
-        return base
+        return _worked_in(Path(worked_in), store, base) if worked_in else base
     notebook = Path(run.notebook)
     if store is None or base in notebook.parents:
         return _existing(notebook.parent) or base
     return _moved(notebook, base) or _existing(notebook.parent) or base
+
+
+def _worked_in(folder: Path, store: Path | None, base: Path) -> Path:
+    """Find a working folder in the working copy that a store belongs to."""
+    for above in (folder, *folder.parents):
+        if store is None or above == base:
+            break
+        # The folder of another store: the project was copied from there.
+        if _existing(above / store.name) is not None:
+            return _existing(base / folder.relative_to(above)) or base
+    return _existing(folder) or base
 
 
 def _moved(notebook: Path, base: Path) -> Path | None:

@@ -53,6 +53,8 @@ class Recording:
         Where it ran, as far as that can be found here.
     notebook
         Its notebook's path, which need not exist.
+    kernel, is_kernel_named
+        Name of the kernel, and whether the notebook names it; else the session told.
     """
 
     run: Run
@@ -65,6 +67,7 @@ class Recording:
     folder: Path
     notebook: Path | None
     kernel: str = DEFAULT_KERNEL
+    is_kernel_named: bool = False
     language: str | None = None
     secrets: tuple[str, ...] = field(default=())
 
@@ -99,9 +102,10 @@ def recall(store: Store, run: Run, *, folder: Path | None = None) -> Recording:
     found = store.executions(list(ids))
     kept = [execution for execution in found if _is_cell(execution)]
     session = store.session(top.session) if top.session else None
-    home = folder or home_of(store.folder, top)
+    home = folder or home_of(store.folder, top, session.folder if session is not None else "")
     notebook = notebook_of(home, top)
-    kernel, language = _kernel_of(notebook)
+    named, language = _kernel_of(notebook)
+    told = session.kernel if session is not None else ""
     executions = tuple(sorted(kept, key=lambda execution: execution.order))
     return Recording(
         run=run,
@@ -113,7 +117,8 @@ def recall(store: Store, run: Run, *, folder: Path | None = None) -> Recording:
         environment=store.environment(top.environment) if top.environment else None,
         folder=home,
         notebook=notebook,
-        kernel=kernel,
+        kernel=named or told or DEFAULT_KERNEL,
+        is_kernel_named=bool(named),
         language=language,
         secrets=_secrets_in(executions),
     )
@@ -232,16 +237,16 @@ def family_of(store: Store, top: Run) -> tuple[Run, ...]:
 def _kernel_of(notebook: Path | None) -> tuple[str, str | None]:
     """Give the kernel that the notebook names, and its language where that is not Python."""
     if notebook is None or not notebook.is_file():
-        return DEFAULT_KERNEL, None
+        return "", None
     try:
         read = read_notebook(notebook)
     except (BadNotebook, OSError):
-        return DEFAULT_KERNEL, None
+        return "", None
     try:
         require_python(read)
     except BadNotebook:
-        return read.kernel_name or DEFAULT_KERNEL, read.language or "another language"
-    return read.kernel_name or DEFAULT_KERNEL, None
+        return read.kernel_name or "", read.language or "another language"
+    return read.kernel_name or "", None
 
 
 def _secrets_in(executions: Sequence[Execution]) -> tuple[str, ...]:

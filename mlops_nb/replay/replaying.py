@@ -15,7 +15,8 @@ from mlops_nb.replay.code import changed_code
 from mlops_nb.replay.evidence import gather
 from mlops_nb.replay.execution import INSIDE_VARIABLE, execute
 from mlops_nb.replay.files import input_states
-from mlops_nb.replay.judging import compare_evidence, outcome_of
+from mlops_nb.replay.folded import Side, compare_folded
+from mlops_nb.replay.judging import compare_evidence, in_run_order, outcome_of
 from mlops_nb.replay.recording import family_of, label_of, recall, why_not
 from mlops_nb.replay.records import Replay
 from mlops_nb.replay.restoring import first_cell
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mlops_nb.model import Event, Execution, Run
     from mlops_nb.replay.files import InputState
     from mlops_nb.replay.recording import Recording
+    from mlops_nb.replay.records import Value
     from mlops_nb.store import Store
 
 _SETTLE_S = 15.0
@@ -234,6 +236,7 @@ class _Attempt:
         family = family_of(store, new)
         now = self._placed_now(new)
         values = compare_evidence(before, gather(store, family, now), recording.subject)
+        values = in_run_order((*values, *self._folded(family, now)))
         replayed = replace(base, values=values, outcome=outcome_of(values))
         first = replayed.first
         if first is None:
@@ -255,6 +258,11 @@ class _Attempt:
         )
         causes = likely_causes(first, about)
         return replace(replayed, causes=causes, reasons=_reasons(replayed))
+
+    def _folded(self, family: Sequence[Run], now: Mapping[int, Execution]) -> tuple[Value, ...]:
+        recording = self.recording
+        recorded = Side(recording.family, dict(enumerate(recording.executions)))
+        return compare_folded(self.store, recorded, Side(family, now), recording.subject)
 
     def _recorded_runs(self) -> list[Run]:
         """List all runs that these cells fed: a cell may log to more than one."""

@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mlops_nb.errors import MlopsNbError
+from mlops_nb.errors import MissingKernel, MlopsNbError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mlops_nb.notebook import Notebook
+    from mlops_nb.papermill_engine.running import RunPlan
 
 
 def main() -> int:
@@ -51,14 +54,14 @@ def _say(channel: TextIO, message: Mapping[str, Any]) -> None:
 
 def _run(told: Mapping[str, Any], channel: TextIO) -> dict[str, Any]:
     from mlops_nb.notebook import read_notebook
-    from mlops_nb.papermill_engine import plan_run, run_notebook
+    from mlops_nb.papermill_engine import run_notebook
 
     def on_progress(index: int, total: int, what: str) -> None:
         _say(channel, {"cell": index, "total": total, "what": what})
 
     _pass_on_remarks(channel)
     notebook = replace(read_notebook(told["restored"]), path=told["notebook"])
-    plan = plan_run(notebook, kernel=told["kernel"])
+    plan = _plan(notebook, told, channel)
     if plan.arguments and told["extensions"]:
         loaded = [f"--IPKernelApp.extra_extensions={name}" for name in told["extensions"]]
         plan = replace(plan, arguments=(*plan.arguments, *loaded))
@@ -74,6 +77,21 @@ def _run(told: Mapping[str, Any], channel: TextIO) -> dict[str, Any]:
         "message": outcome.failure.message,
     }
     return {"run": outcome.run, "duration_s": outcome.duration_s, "failure": failure}
+
+
+def _plan(notebook: Notebook, told: Mapping[str, Any], channel: TextIO) -> RunPlan:
+    """Choose the kernel: one that only the session told may be another machine's."""
+    from mlops_nb.papermill_engine import plan_run
+
+    try:
+        return plan_run(notebook, kernel=told["kernel"])
+    except MissingKernel:
+        if told["is_kernel_named"]:
+            raise
+    plan = plan_run(replace(notebook, kernel_name=None))
+    remark = f"it ran in the kernel {told['kernel']}, which is not here; it runs in {plan.kernel}"
+    _say(channel, {"remark": remark})
+    return plan
 
 
 def _pass_on_remarks(channel: TextIO) -> None:

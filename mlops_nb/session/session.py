@@ -34,7 +34,7 @@ from mlops_nb.session.cards import Attempts, show_cards
 from mlops_nb.session.hashing import BATCH_WAIT_S, LAST_WAIT_S, Hashing
 from mlops_nb.session.surroundings import Surroundings
 from mlops_nb.source import code_digest
-from mlops_nb.store.locate import locate
+from mlops_nb.store.locate import locate, spool_root
 from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
 from mlops_nb.tracking import Evidence, Tracker
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from mlops_nb.tracking import LiveRun
 
 VSCODE_VARIABLE = "__vsc_ipynb_file__"
+REPLAYED_CHILDREN_LIMIT = 1_000
+"""Fits that become child runs in a replay, where all cells of a notebook have one parent."""
 LOOK_INTERVAL_S = 2.0
 """Least time between two looks for the notebook, where cells are new and not yet saved."""
 
@@ -90,7 +92,7 @@ class Session:
         self._executions: list[Execution] = []
         self._with_result: set[str] = set()
         self.location = locate(self._start_folder(), settings)
-        root = Path(self.location) / "spool"
+        root = spool_root(self.location, settings.state_dir)
         self.spool = Spool.create(
             root, self.id, state_dir=settings.state_dir, on_trouble=self.warn
         )
@@ -98,7 +100,10 @@ class Session:
         self.tracker = Tracker(
             self.spool, self.id, environment=self._environment_now, on_birth=self._note_code
         )
+        self.tracker.keeps_statistics = settings.data_statistics
         self.evidence = Evidence(self.tracker)
+        if os.environ.get("MLOPS_NB_REPLAY"):
+            self.evidence.children_limit = REPLAYED_CHILDREN_LIMIT
         self.capture: Capture | None = None
         self.attempts = Attempts(self.spool.folder)
         self.cell_runs: list[tuple[LiveRun, CellRun]] = []
@@ -140,6 +145,15 @@ class Session:
                 environment=environment,
             )
         )
+        with guard("session"):
+            folder = str(Path.cwd())  # a cell may change it before the thread looks
+            self._background.do(lambda: self._tell_facts(folder))
+
+    def _tell_facts(self, folder: str) -> None:
+        from mlops_nb.session.facts import session_facts
+
+        facts = session_facts(self.shell, folder)
+        self.spool.append(SessionChanged(self.id, time.time_ns(), facts))
 
     # --- turning on and off -------------------------------------------------------------------
 
@@ -157,7 +171,9 @@ class Session:
         with guard("drain"):
             from mlops_nb.store.drain import start_drainer
 
-            start_drainer(self.spool, self.location, notebook=self.tracker.notebook)
+            tell = self.warn if "://" in self.location else None
+            notebook = self.tracker.notebook
+            start_drainer(self.spool, self.location, notebook=notebook, on_trouble=tell)
         with guard("files"):
             self.surroundings.start(self._start_folder(), self.location, self.settings)
         atexit.register(self.close)
@@ -180,6 +196,15 @@ class Session:
         listener = SklearnListener(self.evidence, namespace, self._index, self.hashing.identify)
         self._installed = install(listener, namespace)
         self._uninstall.append(self._installed.uninstall)
+
+    @property
+    def store_name(self) -> str:
+        """Where its runs are kept, without what opens it: for what is shown, sent or written."""
+        if "://" not in self.location:
+            return self.location
+        from mlops_nb.store.address import location_of
+
+        return location_of(self.location)
 
     @property
     def executions(self) -> list[Execution]:

@@ -136,7 +136,7 @@ def pack(value: Sequence[object]) -> bytes:
 def _build(kind: type[Any], body: dict[str, Any]) -> Event | None:
     """Make an event of the fields that this version knows."""
     known = {name: value for name, value in body.items() if name in _KNOWN[kind]}
-    if not known.keys() >= _REQUIRED[kind]:
+    if not known.keys() >= _REQUIRED[kind] or not isinstance(known.get("at_ns", 0), int):
         return None
     for name in _TUPLES[kind] & known.keys():
         known[name] = tuple(known[name])

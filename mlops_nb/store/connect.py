@@ -6,30 +6,38 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import zlib
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    NoSuchModuleError,
-    OperationalError,
-)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from mlops_nb.errors import MissingExtra, StoreError, StoreUnwritable
+from mlops_nb.errors import StoreError, StoreUnwritable
+from mlops_nb.store.address import location_of
+from mlops_nb.store.server import again, in_our_words, server_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine
 
+__all__ = [
+    "BUSY_TIMEOUT_S",
+    "again",
+    "can_write",
+    "file_engine",
+    "is_on_network",
+    "location_of",
+    "our_words",
+    "server_engine",
+    "sync",
+]
+
 BUSY_TIMEOUT_S = 30
-# The write lock of a server, where SQLite has one of its own; any number that is only ours.
-_ADVISORY_LOCK = 0x6D6C6F7073
 _NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -69,44 +77,6 @@ def sync(connection: Connection) -> None:
         raw.execute("PRAGMA synchronous=NORMAL")  # type: ignore[union-attr]
 
 
-def server_engine(url: str) -> Engine:
-    """Make an engine for a database server; nothing is opened yet.
-
-    Raises
-    ------
-    StoreError
-        The URL cannot be read.
-    MissingExtra
-        The driver is not installed.
-    """
-    try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError):
-        problem = "this is no address of a database"
-        remedy = "Give a folder, or postgresql+psycopg://HOST/NAME."
-        raise StoreError(location_of(url), problem, remedy) from None
-    except ModuleNotFoundError as error:
-        raise MissingExtra("A store on PostgreSQL", f"{error.name}[binary]") from None
-    event.listen(engine, "begin", _begin_server)
-    return engine
-
-
-def location_of(url: str) -> str:
-    """Name a server without what opens it.
-
-    Examples
-    --------
-    >>> location_of("postgresql+psycopg://ann:secret@db.local/lab?sslkey=x")
-    'postgresql+psycopg://db.local/lab'
-    """
-    try:
-        parts = make_url(url)
-    except ArgumentError:
-        return f"{url.partition('://')[0]}://…"
-    bare = URL.create(parts.drivername, None, None, parts.host, parts.port, parts.database)
-    return bare.render_as_string()
-
-
 def is_on_network(folder: Path, mounts: str | None = None) -> bool:
     """Say whether a folder is on a network file system, where WAL does not work."""
     if mounts is None:
@@ -132,8 +102,9 @@ def our_words(location: str) -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
-        ours = _as_ours(location, error.orig) or _of_a_server(location, error)
+    except SQLAlchemyError as error:
+        of_file = _as_ours(location, error.orig) if isinstance(error, DBAPIError) else None
+        ours = of_file or (in_our_words(location, error) if "://" in location else None)
         if ours is None:
             raise
         raise ours from None
@@ -142,11 +113,26 @@ def our_words(location: str) -> Iterator[None]:
         if ours is None:
             raise
         raise ours from None
+    except (UnicodeDecodeError, JSONDecodeError, zlib.error) as error:
+        raise damaged(location, error) from error
+
+
+def damaged(location: str, error: BaseException) -> StoreError:
+    """Say that the database holds what cannot be read."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    remedy = (
+        "Put a backup in its place, or move the file away to start a new store; runs that are "
+        "not affected can still be read one by one, and so can the bytes in blobs/."
+    )
+    return StoreError(location, f"store.db is damaged or is no SQLite file ({text})", remedy)
 
 
 def _as_ours(location: str, error: BaseException | None) -> StoreError | None:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
+        # Of Python's own making: the bytes of a text are none.
+        if isinstance(error, sqlite3.Error) and "Could not decode" in str(error):
+            return damaged(location, error)
         return None
     primary, text = code & 0xFF, str(error)
     if primary in _BUSY:
@@ -155,20 +141,7 @@ def _as_ours(location: str, error: BaseException | None) -> StoreError | None:
     if primary in _UNWRITABLE:
         remedy = "Free some space or make its folder writable; nothing that was kept is lost."
         return StoreUnwritable(location, f"it cannot be written ({text})", remedy)
-    if primary in _BROKEN:
-        remedy = (
-            "Move the file away to start a new store, or put a backup in its place; "
-            "the bytes in blobs/ are not affected."
-        )
-        return StoreError(location, f"store.db is damaged or is no SQLite file ({text})", remedy)
-    return None
-
-
-def _of_a_server(location: str, error: DBAPIError) -> StoreError | None:
-    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
-        return None
-    problem = f"its server cannot be used ({str(error.orig).strip().splitlines()[0]})"
-    return StoreError(location, problem, "Check that it runs and that you may use it.")
+    return damaged(location, error) if primary in _BROKEN and error is not None else None
 
 
 # --- SQLite -----------------------------------------------------------------------------------
@@ -241,11 +214,6 @@ def _begin_file(connection: Connection) -> None:
     is_write = connection.get_execution_options().get("is_write", False)
     # A transaction that would only later want to write could not wait for the lock.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-
-def _begin_server(connection: Connection) -> None:
-    if connection.get_execution_options().get("is_write", False):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
 
 
 def can_write(folder: Path) -> bool:

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
 
 from mlops_nb import model
-from mlops_nb.errors import StoreError, StoreNotFound, StoreUnwritable
+from mlops_nb.errors import MlopsNbError, StoreNotFound, StoreUnwritable
 from mlops_nb.redact import redact_file
 from mlops_nb.store import (
     connect,
+    curves,
+    dataframes,
+    edits,
     endings,
     locate,
     moves,
+    pages,
     queries,
     records,
     references,
     schema,
+    server,
     streams,
     upgrade,
 )
 from mlops_nb.store.blobs import Blobs
+from mlops_nb.store.byte_rows import ByteRows
 from mlops_nb.store.fold import Fold
-from mlops_nb.store.metric_fold import only_point, read_points
+from mlops_nb.store.found import FoundRuns
+from mlops_nb.store.homes import state_folder
+from mlops_nb.store.parts import StoreParts
 from mlops_nb.store.segments import SpoolPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
+    import pandas as pd
     from sqlalchemy import Connection, Engine
 
 _DRAIN_TIMEOUT_S = 10.0
+
+T = TypeVar("T")
 
 
 class Store:
@@ -95,7 +109,14 @@ class Store:
         """
         if "://" in str(location):
             return cls._open_server(str(location))
-        return cls._open_folder(Path(location), create=create)
+        try:
+            return cls._open_folder(Path(location), create=create)
+        except StoreUnwritable:
+            # SQLite opens with files of its own beside it, for which a full disk has no room.
+            if not (Path(location) / locate.DATABASE).is_file():
+                raise
+            with connect.our_words(str(location)):
+                return cls._open_to_read(Path(location))
 
     @classmethod
     def _open_folder(cls, folder: Path, *, create: bool) -> Store:
@@ -136,14 +157,19 @@ class Store:
     def _open_server(cls, url: str) -> Store:
         location = connect.location_of(url)
         engine = connect.server_engine(url)
-        # Bytes go where MLOPS_NB_BLOBS says, which all who share the store must set alike.
+        # Bytes go where MLOPS_NB_BLOBS says, which all who share the store must set alike, else
+        # into the database too.
         root = os.environ.get("MLOPS_NB_BLOBS")
-        if not root:
-            problem = "a store on a server needs a place for bytes"
-            raise StoreError(location, problem, "Set MLOPS_NB_BLOBS to a shared folder or URL.")
-        with connect.our_words(location):
-            upgrade.make_current(engine, location, None)
-        return cls(engine, Blobs(root), location=location, folder=None, is_read_only=False)
+        try:
+            with connect.our_words(location):
+                upgrade.check_server(engine, location)
+                with engine.connect() as connection:
+                    is_read_only = not server.may_write(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        blobs = Blobs(root) if root else Blobs(location, ByteRows(engine, location))
+        return cls(engine, blobs, location=location, folder=None, is_read_only=is_read_only)
 
     def close(self) -> None:
         """Close all connections; the store can be used again."""
@@ -200,6 +226,15 @@ class Store:
         batch = list(events)
         self._require_writable()
         stored = self._put_bytes(batch, staging or Path())
+        return connect.again(lambda: self._take_in(batch, stored, spool_position, after))
+
+    def _take_in(
+        self,
+        batch: Sequence[model.Event],
+        stored: Mapping[int, tuple[str, int]],
+        spool_position: SpoolPosition | None,
+        after: tuple[int, int] | None,
+    ) -> bool:
         with self._writing() as connection:
             if spool_position is not None and not _advance(connection, spool_position, after):
                 return False
@@ -253,7 +288,7 @@ class Store:
 
     def refresh(self) -> int:
         """Take in what waits in spools of this host; gives the number of events."""
-        if self.is_read_only or self.folder is None:
+        if self.is_read_only:
             return 0
         from mlops_nb.store.drain import drain
 
@@ -297,6 +332,7 @@ class Store:
         limit: int | None = None,
         offset: int = 0,
         children: bool = True,
+        archived: bool = False,
     ) -> list[model.Run]:
         """List runs, newest first unless the query or `order_by` says otherwise.
 
@@ -314,6 +350,8 @@ class Store:
             How many to leave out at the beginning.
         children
             Whether runs inside of runs are listed too.
+        archived
+            Whether archived runs are listed too; so they are if the query asks about ``archived``.
 
         Raises
         ------
@@ -326,17 +364,106 @@ class Store:
 
         parsed = parse_query(query or "", order_by=order_by)
         with self._reading() as connection:
-            ids = None if refs is None else [references.resolve(connection, r) for r in refs]
-            statement = queries.runs_page(
-                parsed, ids=ids, limit=limit, offset=offset, children=children
-            )
-            rows = list(connection.execute(statement).mappings())
-            if ids is not None and not parsed.order_by:
-                rows.sort(key=lambda row: ids.index(row["id"]))
-            return records.load_runs(connection, rows)
+            only = None if refs is None else [references.resolve(connection, r) for r in refs]
+            asked = pages.choice(parsed, only=only, children=children, archived=archived)
+            limit = parsed.limit if limit is None else limit
+            found = pages.find_ids(connection, asked, limit=limit, offset=offset)
+            return records.load_ids(connection, found)
 
-    def count_runs(self, query: str | None = None, *, children: bool = True) -> int:
-        """Count the runs that a query finds, whatever its limit.
+    def find_runs(
+        self,
+        query: str | None = None,
+        *,
+        order_by: str | None = None,
+        limit: int | None = None,
+        children: bool = True,
+        archived: bool = False,
+    ) -> FoundRuns:
+        """Find runs as `runs` does, and read what they hold when it is looked at.
+
+        Parameters
+        ----------
+        query, order_by, limit, children, archived
+            As in `runs`.
+
+        Returns
+        -------
+        FoundRuns
+            The ids, the runs, and with ``df`` a DataFrame of them. It opens the store again, and
+            closes it, when it has to.
+
+        Raises
+        ------
+        BadQuery
+            `query` or `order_by` cannot be understood.
+        """
+        from mlops_nb.expressions import parse_query
+
+        parsed = parse_query(query or "", order_by=order_by)
+        asked = pages.choice(parsed, children=children, archived=archived)
+        limit = parsed.limit if limit is None else limit
+        with self._reading() as connection:
+            ids = pages.find_ids(connection, asked, limit=limit)
+        return FoundRuns(
+            ids,
+            load=lambda: self._briefly(lambda connection: records.load_ids(connection, ids)),
+            frame=lambda: self._briefly(
+                lambda connection: dataframes.frame_of(connection, asked, ids, limit)
+            ),
+            count=lambda: self._briefly(
+                lambda connection: pages.count_from(connection, asked, ids, limit)
+            ),
+        )
+
+    def _briefly(self, read: Callable[[Connection], T]) -> T:
+        with self, self._reading() as connection:
+            return read(connection)
+
+    def frame(
+        self,
+        query: str | None = None,
+        *,
+        order_by: str | None = None,
+        limit: int | None = None,
+        children: bool = True,
+        archived: bool = False,
+    ) -> pd.DataFrame:
+        """Read runs as a pandas DataFrame, many times faster than one by one.
+
+        Parameters
+        ----------
+        query, order_by, limit, children, archived
+            As in `runs`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per run, indexed by the full id, in the order of `runs`: ``name``,
+            ``status``, ``kind``, ``experiment``, ``attempt``, ``parent``, ``notebook``,
+            ``started_at`` (UTC), ``busy_s`` and ``duration_s`` (seconds), then ``params.NAME``,
+            ``metrics.NAME`` (the last value) and ``tags.NAME``, each sorted by name; None or NaN
+            where a run does not have it.
+
+        Raises
+        ------
+        BadQuery
+            `query` or `order_by` cannot be understood.
+        MissingExtra
+            pandas is not installed.
+        """
+        from mlops_nb.expressions import parse_query
+
+        parsed = parse_query(query or "", order_by=order_by)
+        asked = pages.choice(parsed, children=children, archived=archived)
+        limit = parsed.limit if limit is None else limit
+        with self._reading() as connection:
+            ids = pages.find_ids(connection, asked, limit=limit)
+            return dataframes.frame_of(connection, asked, ids, limit)
+
+    def count_runs(
+        self, query: str | None = None, *, children: bool = True, archived: bool = False
+    ) -> int:
+        """Count the runs that a query finds, whatever its limit; as `runs` does.
 
         Raises
         ------
@@ -346,8 +473,8 @@ class Store:
         from mlops_nb.expressions import parse_query
 
         with self._reading() as connection:
-            statement = queries.runs_count(parse_query(query or ""), children=children)
-            return int(connection.scalar(statement) or 0)
+            asked = pages.choice(parse_query(query or ""), children=children, archived=archived)
+            return pages.count(connection, asked)
 
     def get_run(self, ref: str) -> model.Run:
         """Get one run.
@@ -366,8 +493,7 @@ class Store:
         """
         with self._reading() as connection:
             id_ = references.resolve(connection, ref)
-            rows = list(connection.execute(queries.rows_of(schema.runs, "id", [id_])).mappings())
-            return records.load_runs(connection, rows)[0]
+            return records.load_ids(connection, [id_])[0]
 
     def find_run(self, ref: str) -> model.Run | None:
         """Find one run as `get_run` does; None if there is none.
@@ -381,8 +507,52 @@ class Store:
             id_ = references.find(connection, ref)
             if id_ is None:
                 return None
-            rows = list(connection.execute(queries.rows_of(schema.runs, "id", [id_])).mappings())
-            return records.load_runs(connection, rows)[0]
+            return records.load_ids(connection, [id_])[0]
+
+    def edit_runs(
+        self,
+        refs: Sequence[str],
+        changes: Mapping[str, model.Json],
+        *,
+        since: int | None = None,
+        by: str | None = None,
+    ) -> list[model.RunEdit]:
+        """Change what people may change of runs after the fact, all of them or none.
+
+        Parameters
+        ----------
+        refs
+            As `get_run` takes them; to undelete, ids or names of deleted runs.
+        changes
+            New values by field: ``name`` (empty: as recorded), ``note`` (empty: none), ``note+``
+            (written below what is there), ``starred``, ``archived``, ``deleted``, ``tags.KEY``
+            (None: none).
+        since
+            The revision that was seen: refused if somebody changed the same field after it.
+        by
+            Who changes it; the user of this process if left out.
+
+        Returns
+        -------
+        list of RunEdit
+            What changed; what was so already is not in it.
+
+        Raises
+        ------
+        RunNotFound
+            One of `refs` names no run.
+        EditRefused
+            A value cannot be used.
+        EditConflict
+            Somebody else changed the same field after `since`.
+        """
+        with self._writing() as connection:
+            return edits.edit_runs(connection, refs, changes, since=since, by=by)
+
+    def edits_of(self, run: str) -> list[model.RunEdit]:
+        """Read what people changed of a run (by its full id) after the fact, in order."""
+        with self._reading() as connection:
+            return edits.history(connection, run)
 
     def latest_of_groups(self, limit: int = 500) -> list[model.Run]:
         """List the latest attempt of each group, newest first."""
@@ -390,14 +560,41 @@ class Store:
             rows = list(connection.execute(queries.latest_of_groups(limit)).mappings())
             return records.load_runs(connection, rows)
 
-    def series(self, run: str, key: str) -> model.MetricSeries:
-        """Read all values of a metric of a run (by its full id); empty if it has none."""
+    def series(self, run: str, key: str, *, points: int | None = None) -> model.MetricSeries:
+        """Read all values of a metric of a run, as NumPy arrays; empty if it has none.
+
+        Parameters
+        ----------
+        run
+            Its full id.
+        key
+            The metric's name.
+        points
+            At most so many, 3 or more, chosen so that a picture keeps its shape (largest
+            triangle three buckets); all if left out.
+
+        Raises
+        ------
+        MissingExtra
+            `points` is given, the series is longer, and tsdownsample is not installed.
+        """
         with self._reading() as connection:
-            points = read_points(connection, run, key)
-            row = connection.execute(queries.metric(run, key)).mappings().first()
-        if row is not None and row["count"] == 1:
-            points = only_point(row)
-        return model.MetricSeries(key, points.steps, points.values, points.at_ns)
+            return curves.read_series(connection, run, key, points=points)
+
+    def curves(
+        self, wanted: Collection[tuple[str, str]], *, points: int = 1000
+    ) -> dict[tuple[str, str], Sequence[float]]:
+        """Read the values of several series at once, by full run id and metric.
+
+        Parameters
+        ----------
+        wanted
+            Pairs of a run's full id and a metric's name; one with no values has an empty curve.
+        points
+            Long series come in so many, as those of `series`; short ones whole.
+        """
+        with self._reading() as connection:
+            return curves.read_curves(connection, wanted, points)
 
     def param_history(self, run: str, key: str) -> list[model.Param]:
         """Read all values of a parameter of a run (by its full id), in order."""
@@ -440,6 +637,11 @@ class Store:
             row = connection.execute(statement).mappings().first()
         return None if row is None else model.Environment(row["digest"], row["content"])
 
+    def environments(self, digests: Collection[str]) -> dict[str, model.Environment]:
+        """Read environments by their digests; those that are not there are left out."""
+        with self._reading() as connection:
+            return records.load_environments(connection, digests)
+
     def file_uses(self, uri: str) -> list[tuple[str, model.FileUse]]:
         """Read which executions used a file, by absolute path or URL, the latest first."""
         with self._reading() as connection:
@@ -479,6 +681,7 @@ class Store:
             journal = None
             if self.folder is not None:
                 journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+            size = server.size_of(connection) if self.folder is None else _size_of(self.folder)
             written_by = connection.execute(queries.written_by()).scalar()
         return {
             "location": self.location,
@@ -488,17 +691,50 @@ class Store:
             **counts,
             "lost_runs": lost,
             "journal_mode": journal,
-            "size_bytes": 0 if self.folder is None else _size_of(self.folder),
-            "spools": [] if self.folder is None else _spools_in(self.folder),
+            "size_bytes": size,
+            "spools": _spools_in(locate.spool_root(self.location, state_folder())),
         }
+
+    @contextmanager
+    def inside(self) -> Iterator[StoreParts]:
+        """Give tables and bytes to those who care for the whole store; see `store.care`."""
+        engine = self._engine
+        if self.folder is None:  # which ends what takes too long, and this may take long
+            url = engine.url.render_as_string(hide_password=False)
+            engine = connect.server_engine(url, is_patient=True)
+        patient = Store(
+            engine,
+            self._blobs,
+            location=self.location,
+            folder=self.folder,
+            is_read_only=self.is_read_only,
+        )
+        try:
+            yield StoreParts(
+                self.location,
+                self.folder,
+                self._blobs,
+                patient._reading,
+                patient._writing,
+                locate.spool_root(self.location, state_folder()),
+            )
+        finally:
+            if engine is not self._engine:
+                engine.dispose()
 
     # --- transactions ---------------------------------------------------------------------------
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         self._survive_fork()
-        with connect.our_words(self.location), self._engine.connect() as connection:
-            yield connection
+        try:
+            with connect.our_words(self.location), self._engine.connect() as connection:
+                yield connection
+        except MlopsNbError:
+            raise
+        except (DBAPIError, ValueError, LookupError, struct.error) as error:
+            # What is there is not what was written.
+            raise connect.damaged(self.location, error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -566,6 +802,5 @@ def _size_of(folder: Path) -> int:
     return size
 
 
-def _spools_in(folder: Path) -> list[str]:
-    root = folder / locate.SPOOL
+def _spools_in(root: Path) -> list[str]:
     return sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []

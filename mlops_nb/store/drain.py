@@ -11,29 +11,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import site
+import struct
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
-from mlops_nb.errors import StoreError, StoreTooNew
+from mlops_nb.capture.guard import guard
+from mlops_nb.errors import MissingExtra, StoreError, StoreTooNew
 from mlops_nb.model import ArtifactLogged, SessionChanged
 from mlops_nb.store.codec import encode
 from mlops_nb.store.describing import Describer
 from mlops_nb.store.heads import write_group_heads
-from mlops_nb.store.homes import state_folder
-from mlops_nb.store.owner import is_gone, last_sign_ns
+from mlops_nb.store.homes import STAGED_FOLDER, state_folder
+from mlops_nb.store.locate import spool_root
+from mlops_nb.store.owner import Verdict, is_gone, is_of_us, last_sign_ns
+from mlops_nb.store.private import open_private
 from mlops_nb.store.redacting import Redaction
-from mlops_nb.store.segments import FRAME, HEADER_BYTES, SpoolPosition, SpoolReader
+from mlops_nb.store.segments import FRAME, HEADER_BYTES, Damage, SpoolPosition, SpoolReader
 from mlops_nb.store.spool_folders import SpoolFolders, find_spools, lock_file, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mlops_nb.model import Event
     from mlops_nb.store.database import Store
@@ -48,6 +55,19 @@ REJECTED = "rejected"
 # More than so many of one spool are no bad events but a fault of this version.
 _MOST_REJECTED = 100
 
+# What an event does that holds values of types it should not hold.
+_OF_AN_EVENT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+)
+_END_OF_TIME_NS = 2**63
+_STAGED = re.compile(rf"{STAGED_FOLDER}/[0-9a-f]{{16}}")
+
 _LOCATION_VARIABLE = "MLOPS_NB_DRAIN_STORE"
 _DRAINER_LOCK = "drainer.lock"
 _DRAINER_LOG = "drainer.log"
@@ -56,6 +76,8 @@ _IDLE_PAUSE_S = 1.0
 # How long a child goes on when its kernel is gone and the store still cannot be written.
 _PATIENCE_S = 600.0
 _TROUBLE_PAUSE_S = 5.0
+_SHORT_TROUBLE_S = 60.0
+_KEEP_CONNECTION_S = 30.0
 # A kernel that computes is let alone for so long, looked at so often, and quiet below that share.
 _LONGEST_WAIT_S = 15.0
 _LOOK_S = 0.2
@@ -71,7 +93,7 @@ def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = Non
     Parameters
     ----------
     store
-        An open store in a folder.
+        An open store. Spools of one on a server lie in the user's state folder.
     timeout_s
         How long to wait for others who drain the same spools, in seconds.
     state_dir
@@ -82,12 +104,12 @@ def drain(store: Store, *, timeout_s: float = 10.0, state_dir: Path | None = Non
     int
         Number of events that this call took in; 0 for a store that cannot be written.
     """
-    if store.folder is None or store.is_read_only:
+    if store.is_read_only:
         return 0
     deadline = time.monotonic() + timeout_s
     count = 0
     state_dir = state_dir or state_folder()
-    for spool in find_spools(store.folder / "spool", state_dir):
+    for spool in find_spools(spool_root(store.location, state_dir), state_dir):
         try:
             with locked(spool, deadline) as is_ours:
                 count += take_in(store, spool) if is_ours else 0
@@ -114,19 +136,21 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
             spool.remove_remains()
         return 0
     committed = _committed(store, spool.id)
-    reader = SpoolReader(spool.id, spool.folders)
+    reader = SpoolReader(spool.id, spool.folders, is_over=verdict == "dead")
     reader.position = committed or SpoolPosition(spool.id)
     intake, redaction = _Intake(store, spool), Redaction(spool.folders)
     count, last_ns = 0, 0
-    for batch in _batches(reader):
+    for batch in _batches(reader, spool.session):
         clean = [(position, redaction.apply(event)) for position, event in batch]
         if not intake.apply(_staged_found(clean, spool), committed):
             return count
         committed = batch[-1][0]
         count += len(batch)
-        last_ns = max(last_ns, *(getattr(event, "at_ns", 0) for _, event in batch))
+        last_ns = max(last_ns, *(_time_of(event) for _, event in batch))
     last_ns = max(last_ns, *(last_sign_ns(folder) for folder in spool.folders), 0)
-    if verdict == "dead":
+    if reader.too_new is not None:
+        _leave_to_newer(store, spool, reader, verdict, last_ns)
+    elif verdict == "dead":
         _conclude(store, spool, reader, committed, last_ns)
     elif verdict == "expired":
         _suspect(store, spool, last_ns)
@@ -137,23 +161,27 @@ def take_in(store: Store, spool: SpoolFolders) -> int:
 
 def _mark_orphans(store: Store, state_dir: Path) -> None:
     """Mark sessions whose process is gone and whose spool somebody has removed."""
-    gone = {session for session, owner in store.unended_sessions() if is_gone(owner)}
-    if not gone or store.folder is None:
+    unended = store.unended_sessions()
+    if store.folder is None:  # spools of other users lie where only they see them
+        unended = [(session, owner) for session, owner in unended if is_of_us(owner)]
+    gone = {session for session, owner in unended if is_gone(owner)}
+    if not gone:
         return
     # Looked for now, not before: a spool that is there may hold the session's end.
-    spools = find_spools(store.folder / "spool", state_dir)
+    spools = find_spools(spool_root(store.location, state_dir), state_dir)
     for session in gone - {spool.session for spool in spools}:
         with contextlib.suppress(StoreError):
             store.mark_lost(session)
 
 
-def _batches(reader: SpoolReader) -> Iterator[list[tuple[SpoolPosition, Event]]]:
-    """Cut what there is to read into transactions."""
+def _batches(reader: SpoolReader, session: str) -> Iterator[list[tuple[SpoolPosition, Event]]]:
+    """Cut what there is to read into transactions; damage becomes an event that says so."""
     batch: list[tuple[SpoolPosition, Event]] = []
     size_bytes, last = 0, reader.position
-    for position, event in reader.read(reader.position):
+    for position, found in reader.read(reader.position):
         size_bytes += position.offset - (last.offset if last.segment == position.segment else 0)
         last = position
+        event = _as_event(found, session, batch) if isinstance(found, Damage) else found
         if event is not None:
             batch.append((position, event))
         if len(batch) >= BATCH_EVENTS or (batch and size_bytes >= BATCH_BYTES):
@@ -161,6 +189,23 @@ def _batches(reader: SpoolReader) -> Iterator[list[tuple[SpoolPosition, Event]]]
             batch, size_bytes = [], 0
     if batch:
         yield batch
+
+
+def _as_event(
+    damage: Damage, session: str, batch: Sequence[tuple[SpoolPosition, Event]]
+) -> SessionChanged:
+    """Say in the store what could not be read, with the time of what came before it."""
+    where, size_bytes = f"{damage.path}, byte {damage.offset}", damage.size_bytes
+    _log.warning("%s: torn_bytes=%d of session %s cannot be read", where, size_bytes, session)
+    times = [at_ns for _, event in batch if (at_ns := _time_of(event))]
+    at_ns = times[-1] if times else time.time_ns()
+    return SessionChanged(session, at_ns, {"torn_bytes": size_bytes})
+
+
+def _time_of(event: Event) -> int:
+    """Return when an event happened; 0 where it does not say, or nothing that could be."""
+    at_ns = getattr(event, "at_ns", 0)
+    return at_ns if isinstance(at_ns, int) and 0 < at_ns < _END_OF_TIME_NS else 0
 
 
 def _staged_found(
@@ -176,8 +221,15 @@ def _staged_found(
 
 
 def _staged_path(name: str, spool: SpoolFolders) -> Path:
-    found = (folder / name for folder in spool.folders if (folder / name).is_file())
-    return next(found, spool.candidates[0] / name)
+    """Find a copy; a name of any other form would lead to files that are none of ours."""
+    is_name = isinstance(name, str) and _STAGED.fullmatch(name)
+    paths = [folder / name for folder in spool.candidates] if is_name else []
+    copies = (path for path in paths if path.is_file() and not _leads_away(path))
+    return next(copies, spool.candidates[0] / STAGED_FOLDER / "none")
+
+
+def _leads_away(copy: Path) -> bool:
+    return copy.is_symlink() or copy.parent.is_symlink()
 
 
 class _Intake:
@@ -199,7 +251,7 @@ class _Intake:
         events, position = [event for _, event in batch], batch[-1][0]
         try:
             done = self._store.apply(events, spool_position=position, after=_pair(after))
-        except (SQLAlchemyError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        except (SQLAlchemyError, *_OF_AN_EVENT) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 first, second = batch[:middle], batch[middle:]
@@ -212,17 +264,18 @@ class _Intake:
 
     def _put_aside(self, event: Event, error: Exception) -> None:
         """Keep an event for those who will know what to do with it."""
-        session, folder = self._spool.session, self._store.folder
-        path = (folder or Path()) / REJECTED / self._spool.id
-        if folder is None or _count_frames(path) >= _MOST_REJECTED:
+        session = self._spool.session
+        home = self._store.folder or self._spool.candidates[0].parent.parent
+        path = home / REJECTED / self._spool.id
+        if _count_frames(path) >= _MOST_REJECTED:
             problem = f"what session {session} recorded cannot be taken in ({error})"
             remedy = "It stays in its spool. Upgrade: pip install -U mlops-nb."
             raise StoreError(self._store.location, problem, remedy) from error
         level = logging.DEBUG if path.exists() else logging.WARNING
         _log.log(level, "%s: put aside a %s of session %s", path, type(event).__name__, session)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         payload = encode(event)
-        with path.open("ab") as file:
+        with open_private(path, "ab") as file:
             file.write(FRAME.pack(len(payload), crc32(payload)) + payload)
             file.flush()
             os.fsync(file.fileno())
@@ -259,10 +312,10 @@ def _conclude(
 ) -> None:
     """Mark what a dead owner left running, report what it lost, and remove its spool."""
     beyond = SpoolPosition(spool.id, max(reader.segments, default=-1) + 1, HEADER_BYTES)
-    losses = _losses(reader)
-    if losses and (committed is None or committed.segment < beyond.segment):
-        _log.warning("spool %s of a dead process: %s", spool.id, losses)
-        changed = SessionChanged(spool.session, at_ns, losses)
+    lost = reader.unwritten()
+    if lost and (committed is None or committed.segment < beyond.segment):
+        _log.warning("spool %s of a dead process: records_lost=%d", spool.id, lost)
+        changed = SessionChanged(spool.session, at_ns, {"records_lost": lost})
         store.apply([changed], spool_position=beyond, after=_pair(committed))
     store.mark_lost(spool.session, at_ns)
     store.make_durable()
@@ -280,11 +333,13 @@ def _suspect(store: Store, spool: SpoolFolders, at_ns: int) -> None:
         spool.remove()
 
 
-def _losses(reader: SpoolReader) -> dict[str, int]:
-    """Count what a dead owner could not write, and what it left half written."""
-    torn = {(tail.path, tail.offset): tail.size_bytes for tail in reader.torn}
-    counts = {"records_lost": reader.unwritten(), "torn_bytes": sum(torn.values())}
-    return {name: count for name, count in counts.items() if count}
+def _leave_to_newer(
+    store: Store, spool: SpoolFolders, reader: SpoolReader, verdict: Verdict, at_ns: int
+) -> None:
+    """Keep what only a newer version can read; it will revise what is marked here."""
+    _log.warning("%s: a newer version wrote it. Upgrade: pip install -U mlops-nb", reader.too_new)
+    if verdict in {"dead", "expired"}:
+        store.mark_lost(spool.session, at_ns)
 
 
 def _remove_segments(store: Store, reader: SpoolReader) -> None:
@@ -307,7 +362,13 @@ def _remove_staged(events: Sequence[Event]) -> None:
 # --- the child process ------------------------------------------------------------------------
 
 
-def start_drainer(spool: Spool, location: str, *, notebook: str | None = None) -> None:
+def start_drainer(
+    spool: Spool,
+    location: str,
+    *,
+    notebook: str | None = None,
+    on_trouble: Callable[[str], None] | None = None,
+) -> None:
     """Start the process that drains a spool until its owner is gone; once for each spool.
 
     Where no process may be started, nothing happens: readers drain.
@@ -320,23 +381,54 @@ def start_drainer(spool: Spool, location: str, *, notebook: str | None = None) -
         Of the store, as `Store.open` takes it.
     notebook
         Its groups come first among the heads that the process writes.
+    on_trouble
+        Is told once, in one line, that a server cannot be used; on a thread of its own.
     """
     if spool.drainer is not None or not spool.is_open or not spool.folder.is_dir():
         return
     place = location if "://" in location else str(Path(location).resolve())
     command = [sys.executable, "-P", "-m", __name__]
     arguments = [str(spool.root.resolve()), spool.id, str(spool.state_dir.resolve())]
-    environment = {**os.environ, **_import_path(), _LOCATION_VARIABLE: place}
-    with contextlib.suppress(OSError), (spool.folder / _DRAINER_LOG).open("ab") as log:
+    ours = {**_import_path(), **_blob_place(), _LOCATION_VARIABLE: place}
+    environment = {**os.environ, **ours}
+    command += [*arguments, notebook or ""]
+    spool.restart_drainer = partial(_launch, spool, command, environment, on_trouble)
+    spool.restart_drainer()
+
+
+def _launch(
+    spool: Spool,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    on_trouble: Callable[[str], None] | None,
+) -> None:
+    log_file = spool.folder / _DRAINER_LOG
+    with contextlib.suppress(OSError), open_private(log_file, "ab") as log:
         spool.drainer = subprocess.Popen(
-            [*command, *arguments, notebook or ""],
+            command,
             env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if on_trouble is None else subprocess.PIPE,
             stderr=log,
             start_new_session=True,
         )
+        if on_trouble is not None and spool.drainer.stdout is not None:
+            said = (spool.drainer.stdout, on_trouble)
+            Thread(target=_listen, args=said, name="mlops_nb-trouble", daemon=True).start()
+
+
+def _listen(words: IO[bytes], on_trouble: Callable[[str], None]) -> None:
+    """Hand on the one line that the child may say."""
+    with words, guard("drain"):
+        if line := words.readline().decode("utf-8", "replace").strip():
+            on_trouble(line)
+
+
+def _blob_place() -> dict[str, str]:
+    """Let a relative folder for bytes mean the same to the child, which runs elsewhere."""
+    place = os.environ.get("MLOPS_NB_BLOBS", "")
+    return {"MLOPS_NB_BLOBS": str(Path(place).resolve())} if place and "://" not in place else {}
 
 
 def _import_path() -> dict[str, str]:
@@ -369,7 +461,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lock = lock_file(spool.folders[0] / _DRAINER_LOCK, time.monotonic())
     if lock is None:
         return 0
-    return _Drainer(spool, location, notebook or None).run()
+    return _Drainer(spool, location, notebook or None, Path(state_dir)).run()
 
 
 def _find_spool(root: Path, state_dir: Path, spool_id: str) -> SpoolFolders | None:
@@ -380,11 +472,16 @@ def _find_spool(root: Path, state_dir: Path, spool_id: str) -> SpoolFolders | No
 class _Drainer:
     """The loop of the child; it holds a lock only while it takes something in."""
 
-    def __init__(self, spool: SpoolFolders, location: str, notebook: str | None) -> None:
+    def __init__(
+        self, spool: SpoolFolders, location: str, notebook: str | None, state_dir: Path
+    ) -> None:
         self._spool, self._location, self._notebook = spool, location, notebook
+        self._state_dir = state_dir
         self._store: Store | None = None
         self._position = SpoolPosition(spool.id)
         self._kernel = os.getppid()
+        self._trouble, self._has_told, self._well_at = "", False, 0.0
+        self._last_at = time.monotonic()
         self._describer = Describer(spool.session)
 
     def run(self) -> int:
@@ -398,11 +495,13 @@ class _Drainer:
             except StoreTooNew as error:
                 _log.warning("%s", error)
                 return 2
-            except (StoreError, OSError) as error:
-                _log.warning("%s", error)
+            except (StoreError, MissingExtra, OSError) as error:
+                self._tell(error)
                 self._close()
                 pause_s = _TROUBLE_PAUSE_S
             else:
+                self._trouble, self._well_at = "", time.monotonic()
+                self._let_go(count)
                 pause_s = _BUSY_PAUSE_S if count else min(pause_s * 1.5, _IDLE_PAUSE_S)
             patience_s -= pause_s if is_over else 0.0
             if self._is_there():
@@ -417,8 +516,8 @@ class _Drainer:
             return 0
         with locked(self._spool, time.monotonic() + _IDLE_PAUSE_S) as is_ours:
             count = take_in(store, self._spool) if is_ours else 0
-        if count:
-            self._describer.look(store)
+        # Whoever looked at the store meanwhile may have taken in what there was.
+        self._describer.look(store)
         self._position = _committed(store, self._spool.id) or self._position
         return count
 
@@ -426,11 +525,36 @@ class _Drainer:
         from mlops_nb.store.database import Store
 
         self._store = Store.open(self._location, create=True)
+        if self._store.folder is None:  # what waits since the server was away, of any session
+            drain(self._store, timeout_s=0.0, state_dir=self._state_dir)
         runs = self._store.latest_of_groups(limit=4 * HEADS)
         runs.sort(key=lambda run: run.notebook != self._notebook)
         with contextlib.suppress(OSError):
             write_group_heads(self._spool.folders[0], runs[:HEADS])
         return self._store
+
+    def _let_go(self, count: int) -> None:
+        """Give the connection back while nothing comes: a server has few for many kernels."""
+        if count:
+            self._last_at = time.monotonic()
+        elif self._store is not None and time.monotonic() - self._last_at > _KEEP_CONNECTION_S:
+            self._store.close()
+
+    def _tell(self, error: Exception) -> None:
+        """Tell the log what is new, and the kernel once, unless it is soon over."""
+        if self._trouble != str(error):
+            self._trouble = str(error)
+            _log.warning("%s", error)
+        is_short = self._well_at and time.monotonic() - self._well_at < _SHORT_TROUBLE_S
+        if self._has_told or is_short:
+            return
+        self._has_told = True
+        line = (
+            f"mlops_nb: {' '.join(str(error).split())} Your cells are not affected; records wait "
+            f"in {self._spool.candidates[0]} until it can be used. See: %mlops_doctor\n"
+        )
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), line.encode("utf-8", "backslashreplace"))
 
     def _close(self) -> None:
         if self._store is not None:
@@ -440,7 +564,7 @@ class _Drainer:
     def _is_there(self) -> bool:
         """Whether store and spool still are: somebody may have removed them."""
         is_local = "://" not in self._location
-        return bool(self._spool.folders) and (not is_local or Path(self._location).is_dir())
+        return self._spool.is_there and (not is_local or Path(self._location).is_dir())
 
 
 def _wait_for_quiet(pid: int, longest_s: float = _LONGEST_WAIT_S) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from mlops_nb.store import queries
 from mlops_nb.store.schema import executions, outputs, runs, sessions
@@ -34,7 +34,7 @@ def end_session(connection: Connection, blobs: Blobs, session: str, at_ns: int) 
         first, last = _first_and_last(connection, run)
         change: dict[str, object] = {
             "status": _outcome(run, first, last),
-            "ended_at": _end_of(last) or run["last_at"],
+            "ended_at": max(_end_of(last) or run["last_at"], run["started_at"]),
         }
         if run["status"] == "lost":
             change["error"] = None
@@ -108,11 +108,18 @@ def _what_was_last(connection: Connection, session: str) -> dict[str, object]:
     error: dict[str, object] = {"type": "KernelDied", "execution": cell["id"] if cell else None}
     if cell is None:
         return {**error, "message": "The kernel's process ended without notice."}
-    count = cell["execution_count"] or cell["position"]
+    count = cell["execution_count"] or _next_count(connection, session) or cell["position"]
     while_or_after = "while" if cell["status"] == "running" else "after"
     verb = "ran" if cell["status"] == "running" else "had ended"
     message = f"The kernel's process ended without notice, {while_or_after} cell [{count}] {verb}."
     return {**error, "message": message}
+
+
+def _next_count(connection: Connection, session: str) -> int | None:
+    """Return the number that a running cell will have: IPython tells it at the end only."""
+    counts = select(func.max(executions.c.execution_count))
+    last = connection.scalar(counts.where(executions.c.session == session))
+    return None if last is None else int(last) + 1
 
 
 def _join_streams(connection: Connection, blobs: Blobs, session: str) -> None:

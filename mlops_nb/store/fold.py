@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mlops_nb import model
 from mlops_nb.expressions import comparable
 from mlops_nb.source import code_digest
-from mlops_nb.store import queries, schema
+from mlops_nb.store import edits, queries, schema
 from mlops_nb.store.metric_fold import MetricFold
 from mlops_nb.store.streams import StreamFold
 
@@ -30,7 +30,10 @@ StoredBytes: TypeAlias = "Mapping[int, tuple[str, int]]"
 """Address and size of the bytes of an event, by `id` of the event."""
 
 _RUN_COLUMNS = frozenset(c.name for c in schema.runs.columns) - {"id", "attempt", "last_at"}
+_RUN_COLUMNS -= edits.COLUMNS  # those belong to people
 _RENAMED = {"group": "group_key", "started_at_ns": "started_at", "ended_at_ns": "ended_at"}
+# What a session says more than once, each time of what is lost since.
+_LOSSES = frozenset({"records_lost", "torn_bytes"})
 _SESSION_COLUMNS = frozenset(
     {"notebook", "notebook_assurance", "python", "environment", "host", "pid", "owner"}
 )
@@ -81,7 +84,11 @@ class Fold:
         for run, at_ns in self._metrics.last_times():
             self._touch(run, at_ns)
         self._metrics.write()
-        self._put(schema.runs, [self._runs[run] for run in self._touched])
+        touched = [self._runs[run] for run in self._touched]
+        for row in touched:
+            if row["ended_at"] is not None:  # the clock may have been set back meanwhile
+                row["ended_at"] = max(row["ended_at"], row["started_at"])
+        self._put(schema.runs, touched)
         self._put(schema.executions, [row for row in self._executions.values() if row.pop("_new")])
         self._put(schema.params, [self._params[key] for key in self._new_params])
         for name, rows in self._rows.items():
@@ -100,10 +107,13 @@ class Fold:
         runs, executions, groups, with_params = set(), set(), set(), set()
         for event in events:
             kind = type(event)
+            if kind is model.MetricLogged:  # nearly all events of a training are these
+                runs.add(event.run)  # type: ignore[union-attr]
+                continue
             if kind in _OF_A_RUN:
                 runs.add(event.run)  # type: ignore[union-attr]
             if isinstance(event, model.RunStarted):
-                runs.add(event.id)
+                runs.update((event.id, event.parent or event.id))
                 groups.add(event.group)
             elif isinstance(event, model.RunChanged):
                 runs.update((event.id, event.changes.get("parent") or event.id))
@@ -164,14 +174,13 @@ class Fold:
     def _session_changed(self, event: model.SessionChanged) -> None:
         changes = {k: v for k, v in event.changes.items() if k in _SESSION_COLUMNS}
         facts = {k: v for k, v in event.changes.items() if k not in _SESSION_COLUMNS}
-        known = self._connection.execute(
-            queries.rows_of(schema.sessions, "id", [event.id])
-        ).mappings()
-        row = known.first()
+        row = next(self._read(schema.sessions, "id", [event.id]), None)
         if row is None:
             return
         if facts:
-            changes["facts"] = {**(row["facts"] or {}), **facts}
+            known = row["facts"] or {}
+            facts.update({k: known.get(k, 0) + facts[k] for k in _LOSSES if k in facts})
+            changes["facts"] = {**known, **facts}
         if changes:
             self._connection.execute(queries.change(schema.sessions, event.id), changes)
         self._tell_runs(event, changes)
@@ -186,9 +195,16 @@ class Fold:
             for row in self._runs.values():
                 if row["session"] == event.id and row[column] is None:
                     row[column] = changes[column]
-        if lost := event.changes.get("records_lost"):
+        for name in _LOSSES & event.changes.keys():
             for run in self._running_of(event.id):
-                self._tag_set(model.TagSet(run, "records_lost", str(lost), event.at_ns))
+                total = str(self._lost_before(run, name) + event.changes[name])
+                self._tag_set(model.TagSet(run, name, total, event.at_ns))
+
+    def _lost_before(self, run: str, name: str) -> int:
+        """Read what a run was told of earlier losses."""
+        told = self._rows.get("tags", {}).get((run, name))
+        tags = [told] if told else self._read(schema.tags, "run", [run])
+        return sum(int(row["value"]) for row in tags if row["key"] == name)
 
     def _running_of(self, session: str) -> list[str]:
         """List the runs of a session that have not ended, here or in the store."""
@@ -247,7 +263,7 @@ class Fold:
             row[name] = list(getattr(event, name))
         row["error"] = None if event.error is None else dict(event.error)
         row["flags"] = _merged(row["flags"], event.flags)
-        row["ended_at"] = event.at_ns
+        row["ended_at"] = max(event.at_ns, row["started_at"])
         row["execution_count"] = event.execution_count or row["execution_count"]
         row["_new"] = True
 
@@ -305,7 +321,8 @@ class Fold:
         for name in _STARTED:
             column = _RENAMED.get(name, name)
             if column not in told:
-                row[column] = getattr(event, name)
+                row[edits.column_for(row, column)] = getattr(event, name)
+        edits.follow_parent(row, self._runs.get(event.parent or ""))
         if row["parent"] is None and not row["attempt"]:
             self._number(row)
 
@@ -316,14 +333,17 @@ class Fold:
         unknown = {k: v for k, v in changes.items() if k not in _RUN_COLUMNS}
         parent, group = changes.get("parent"), changes.get("group_key")
         had_group = row["group_key"]
-        row.update({k: v for k, v in changes.items() if k in _RUN_COLUMNS})
+        known = {k: v for k, v in changes.items() if k in _RUN_COLUMNS}
+        row.update({edits.column_for(row, k): v for k, v in known.items()})
         facts = row["facts"] or {}
         if "told" in facts:
             unknown["told"] = [*facts["told"], *changes]
         if unknown:
             row["facts"] = {**facts, **unknown}
         if parent is not None:
-            self._hand_attempt(row, self._touch(str(parent), event.at_ns))
+            above = self._touch(str(parent), event.at_ns)
+            self._hand_attempt(row, above)
+            edits.follow_parent(row, above)
         elif group is not None and group != had_group and row["parent"] is None:
             self._number(row)
 
@@ -376,8 +396,10 @@ class Fold:
 
     @_fold.register(model.TagSet)
     def _tag_set(self, event: model.TagSet) -> None:
-        self._touch(event.run, event.at_ns)
+        run = self._touch(event.run, event.at_ns)
         key = (event.run, event.key)
+        if run["revision"] and edits.is_edited(self._connection, event.run, f"tags.{event.key}"):
+            return  # what a person says of a run stands
         if event.value is None:
             self._rows.get("tags", {}).pop(key, None)
             self._connection.execute(queries.remove_tag(*key))

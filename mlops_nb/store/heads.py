@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from mlops_nb.model import DataUse, Metric, Param, Run, as_datetime
+from mlops_nb.store.private import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +37,8 @@ def write_group_heads(folder: Path, runs: Iterable[Run]) -> None:
     heads = {run.group: _content(run) for run in runs if run.group}
     path = folder / HEADS_FILE
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_bytes(msgpack.packb([_VERSION, heads], default=str, unicode_errors="replace"))
+    with open_private(draft, "wb") as file:
+        file.write(msgpack.packb([_VERSION, heads], default=str, unicode_errors="replace"))
     draft.replace(path)
 
 

@@ -19,6 +19,7 @@ from mlops_nb.capture.guard import guard
 from mlops_nb.config import Settings, load_settings
 from mlops_nb.errors import BadSetting
 from mlops_nb.store.owner import OwnerLock
+from mlops_nb.store.private import make_private, open_private
 from mlops_nb.store.segments import SEGMENT_BYTES, SegmentFile
 
 if TYPE_CHECKING:
@@ -167,9 +168,10 @@ class Homes:
                 return
             # A store that was removed later on must not come back as an empty folder.
             if folder is not self._folders[0] or self._number == 0:
-                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(folder.parent)
             folder.mkdir(mode=0o700, exist_ok=True)
-            (folder / ABOUT_FILE).write_text(json.dumps(self._about), encoding="utf-8")
+            with open_private(folder / ABOUT_FILE, "wb") as file:
+                file.write(json.dumps(self._about).encode())
             (folder / DRAIN_LOCK).touch(mode=0o600)
             owner = OwnerLock(folder)
             if not self._owners:
@@ -182,7 +184,7 @@ def _copy(source: IO[bytes], target: Path) -> None:
     source.seek(0)
     target.parent.mkdir(mode=0o700, exist_ok=True)
     try:
-        with target.open("xb") as copy:
+        with open_private(target, "xb") as copy:
             shutil.copyfileobj(source, copy, 1024 * 1024)
     except OSError:
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """Where a notebook's store is: found by walking up, as git does; no database is touched.
 
-The kernel needs only this and the spool, so nothing here is slow to import.
+The kernel needs only this and the spool, so nothing here is slow to import. Addresses of servers
+are in `mlops_nb.store.address`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ FOLDER = ".mlops"
 DATABASE = "store.db"
 SPOOL = "spool"
 BLOBS = "blobs"
+SERVERS = "servers"
 
 
 def locate(start: Path, settings: Settings) -> str:
@@ -92,6 +94,28 @@ def prepare(location: str | Path) -> Path:
 def is_store(folder: Path) -> bool:
     """Say whether a folder holds a store, or records that wait to become one."""
     return (folder / DATABASE).is_file() or (folder / SPOOL).is_dir()
+
+
+def spool_root(location: str | Path, state_dir: Path) -> Path:
+    """Return the folder of a store's spools: inside it, or the user's own for one on a server.
+
+    Parameters
+    ----------
+    location
+        Path of the store's folder, or URL of a server, with or without what opens it.
+    state_dir
+        The user's state folder.
+
+    Examples
+    --------
+    >>> spool_root("/lab/.mlops", Path("/state")).as_posix()
+    '/lab/.mlops/spool'
+    """
+    if "://" not in str(location):
+        return Path(location) / SPOOL
+    from mlops_nb.store.address import digest_of
+
+    return state_dir / SERVERS / digest_of(str(location)) / SPOOL
 
 
 # --- named stores -----------------------------------------------------------------------------

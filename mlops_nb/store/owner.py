@@ -93,6 +93,7 @@ def identity() -> dict[str, Any]:
         "host": _host(),
         "boot": _boot_id(),
         "namespace": _namespace(),
+        "user": os.getuid() if hasattr(os, "getuid") else None,
         "pid": pid,
         "started_ticks": _start_ticks(pid),
     }
@@ -138,6 +139,11 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     if any(owner.get(name) != mine[name] for name in ("host", "namespace")):
         return False
     return owner.get("boot") != mine["boot"] or not _is_running(owner)
+
+
+def is_of_us(owner: Mapping[str, Any]) -> bool:
+    """Whether a process, as `identity` describes it, ran as the user that this one runs as."""
+    return bool(owner.get("user") == identity()["user"])
 
 
 def last_sign_ns(folder: Path) -> int:

@@ -8,15 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    Double,
-    String,
     and_,
     bindparam,
     delete,
-    false,
     func,
-    literal,
-    not_,
     or_,
     select,
     union,
@@ -24,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mlops_nb.expressions import Both, Compare, Either, Not
 from mlops_nb.store import schema
+from mlops_nb.store.conditions import IS_LISTED, IS_THERE
 from mlops_nb.store.schema import (
     artifacts,
     data_uses,
@@ -46,10 +41,9 @@ from mlops_nb.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import (
-        ColumnElement,
         CompoundSelect,
         Delete,
         Insert,
@@ -58,7 +52,6 @@ if TYPE_CHECKING:
         Update,
     )
 
-    from mlops_nb.expressions import Condition, Order, Query
 
 IN_LIMIT = 500
 """How many values stand in one IN (…); far below every database's limit of bound values."""
@@ -172,11 +165,10 @@ def running_runs(session: str, *, or_lost: bool = False) -> Select[Any]:
     theirs = (
         select(run_executions.c.run)
         .join(executions, executions.c.id == run_executions.c.execution)
-        .where(executions.c.session == session)
+        .where(run_executions.c.run == runs.c.id, executions.c.session == session)
+        .correlate(runs)
     )
-    is_theirs = or_(
-        runs.c.session == session, and_(runs.c.session.is_(None), runs.c.id.in_(theirs))
-    )
+    is_theirs = or_(runs.c.session == session, and_(runs.c.session.is_(None), theirs.exists()))
     statuses = ["running", "lost"] if or_lost else ["running"]
     return select(runs).where(is_theirs, runs.c.status.in_(statuses))
 
@@ -193,6 +185,19 @@ def chunks_of(run: str, key: str, since: int = 0) -> Select[Any]:
     return (
         select(c.data, c.spans).where(c.run == run, c.key == key, c.seq >= since).order_by(c.seq)
     )
+
+
+def blocks_of(run: str, key: str) -> Select[Any]:
+    """Read size and block of each chunk of a series, in order."""
+    c = metric_chunks.c
+    return select(c.count, c.data).where(c.run == run, c.key == key).order_by(c.seq)
+
+
+def blocks_of_runs(ids: Sequence[str]) -> Select[Any]:
+    """Read size and block of each chunk of all series of some runs, one after the other."""
+    c = metric_chunks.c
+    found = select(c.run, c.key, c.count, c.data).where(c.run.in_(ids))
+    return found.order_by(c.run, c.key, c.seq)
 
 
 def pieces_of(execution: str, position: int, mime: str) -> Select[Any]:
@@ -294,12 +299,13 @@ def counts() -> dict[str, Select[Any]]:
     """Count the rows that people ask about."""
     named = {"runs": runs, "executions": executions, "sessions": schema.sessions}
     named |= {"metrics": metrics, "params": params, "artifacts": artifacts}
-    return {name: select(func.count()).select_from(table) for name, table in named.items()}
+    found = {name: select(func.count()).select_from(table) for name, table in named.items()}
+    return {**found, "runs": found["runs"].where(IS_THERE)}
 
 
 def lost_runs() -> Select[Any]:
     """Count the runs whose process died."""
-    return select(func.count()).select_from(runs).where(runs.c.status == "lost")
+    return select(func.count()).select_from(runs).where(runs.c.status == "lost", IS_THERE)
 
 
 def written_by() -> Select[Any]:
@@ -358,160 +364,15 @@ def remove_key(table: Table, run: str, key: str) -> Delete:
 NEWEST_FIRST = (runs.c.started_at.desc(), runs.c.id.desc())
 
 
-def runs_page(
-    query: Query,
-    *,
-    ids: Sequence[str] | None = None,
-    limit: int | None = None,
-    offset: int = 0,
-    children: bool = True,
-) -> Select[Any]:
-    """Read the rows of runs that a query finds, in its order."""
-    statement = select(runs).where(*_conditions(query, children=children))
-    if ids is not None:
-        statement = statement.where(runs.c.id.in_(ids))
-    orders = [part for order in query.order_by for part in _order(order)]
-    statement = statement.order_by(*orders, *NEWEST_FIRST)
-    limit = query.limit if limit is None else limit
-    return statement.limit(limit).offset(offset or None)
-
-
-def runs_count(query: Query, *, children: bool = True) -> Select[Any]:
-    """Count the runs that a query finds."""
-    conditions = _conditions(query, children=children)
-    return select(func.count()).select_from(runs).where(*conditions)
-
-
 def latest_of_groups(limit: int) -> Select[Any]:
     """Read the row of the latest attempt of each group, newest first."""
     last = (
         select(runs.c.group_key, func.max(runs.c.attempt).label("attempt"))
-        .where(runs.c.group_key != "", runs.c.parent.is_(None))
+        # A child has no attempt of its own. To ask for its parent instead would be to leave the
+        # index in which the groups lie one after the other.
+        .where(runs.c.group_key > "", runs.c.attempt > 0, IS_LISTED)
         .group_by(runs.c.group_key)
         .subquery()
     )
     is_last = and_(runs.c.group_key == last.c.group_key, runs.c.attempt == last.c.attempt)
-    return (
-        select(runs)
-        .join(last, is_last)
-        .where(runs.c.parent.is_(None))
-        .order_by(*NEWEST_FIRST)
-        .limit(limit)
-    )
-
-
-def _conditions(query: Query, *, children: bool) -> list[ColumnElement[bool]]:
-    conditions = [] if query.where is None else [condition(query.where)]
-    return conditions if children else [*conditions, runs.c.parent.is_(None)]
-
-
-# --- conditions -------------------------------------------------------------------------------
-
-
-def condition(tree: Condition) -> ColumnElement[bool]:
-    """Make SQL of a condition. Nothing in it is ever NULL: see `mlops_nb.expressions`."""
-    match tree:
-        case Both():
-            return and_(*(condition(item) for item in tree.items))
-        case Either():
-            return or_(*(condition(item) for item in tree.items))
-        case Not():
-            return not_(condition(tree.item))
-        case Compare():
-            return _comparison(tree)
-
-
-def _comparison(compare: Compare) -> ColumnElement[bool]:
-    field = compare.field
-    if field.space == "run":
-        column = _column(field.name)
-        if compare.operator in {"is null", "is not null"}:
-            return column.is_(None) if compare.operator == "is null" else column.is_not(None)
-        return func.coalesce(_holds([column], compare), false())
-    table = _TABLES[field.space]
-    sides = _sides(table)
-    is_there = or_(*(side.is_not(None) for side in sides))
-    named = select(table.c.run).where(table.c.key == field.name)
-    if compare.operator == "is null":
-        return runs.c.id.not_in(named.where(is_there))
-    if compare.operator == "is not null":
-        return runs.c.id.in_(named.where(is_there))
-    return runs.c.id.in_(named.where(_holds(sides, compare)))
-
-
-def _holds(sides: list[ColumnElement[Any]], compare: Compare) -> ColumnElement[bool]:
-    """Compare the columns that hold a value, of which one is not NULL, with literals."""
-    literals, operator = compare.values, compare.operator
-    match operator:
-        case "=" | "in":
-            return or_(*(_one_of(side, literals) for side in sides))
-        case "!=" | "not in":
-            # A text differs from a number, so each side that is there has to differ from all.
-            differ = (
-                and_(side.is_not(None), not_(func.coalesce(_one_of(side, literals), false())))
-                for side in sides
-            )
-            return or_(*differ)
-        case "like":
-            return sides[-1].ilike(str(literals[0]), escape="\\")
-        case "not like":
-            unlike = sides[-1].not_ilike(str(literals[0]), escape="\\")
-            return or_(unlike, *(side.is_not(None) for side in sides[:-1]))
-        case _:
-            side = sides[-1] if isinstance(literals[0], str) else sides[0]
-            return _ORDERINGS[operator](side, literals[0])
-
-
-_ORDERINGS: Mapping[str, Callable[[Any, Any], ColumnElement[bool]]] = {
-    "<": lambda side, value: side < value,
-    "<=": lambda side, value: side <= value,
-    ">": lambda side, value: side > value,
-    ">=": lambda side, value: side >= value,
-}
-
-
-def _one_of(side: ColumnElement[Any], literals: Sequence[object]) -> ColumnElement[bool]:
-    """Say that a column is one of the values of its own type."""
-    is_text = isinstance(side.type, (String, schema.Text))
-    of_type = [value for value in literals if isinstance(value, str) == is_text]
-    return side.in_(of_type) if of_type else false()
-
-
-_TABLES: Mapping[str, Table] = {"params": params, "metrics": metrics, "tags": tags}
-
-
-def _sides(table: Table) -> list[ColumnElement[Any]]:
-    """List the columns that hold a value as queries see it; the last one is its text if any."""
-    if table is params:
-        return [params.c.number, params.c.word]
-    return [table.c.value]
-
-
-def _column(name: str) -> ColumnElement[Any]:
-    match name:
-        case "duration_s":
-            return (runs.c.ended_at - runs.c.started_at) / literal(1e9, Double)
-        case "group":
-            return func.nullif(runs.c.group_key, "", type_=schema.Text)
-        case "name" | "experiment" | "notebook":
-            return func.nullif(runs.c[name], "", type_=schema.Text)
-        case _:
-            return runs.c[name]
-
-
-def _order(order: Order) -> Iterator[ColumnElement[Any]]:
-    """Sort by a field; what does not have it comes last in both directions."""
-    field = order.field
-    if field.space == "run":
-        columns = [_column(field.name)]
-    else:
-        table = _TABLES[field.space]
-        columns = [
-            select(side)
-            .where(table.c.run == runs.c.id, table.c.key == field.name)
-            .scalar_subquery()
-            for side in _sides(table)
-        ]
-    for column in columns:
-        yield column.is_(None)
-        yield column.desc() if order.is_descending else column.asc()
+    return select(runs).join(last, is_last).where(IS_LISTED).order_by(*NEWEST_FIRST).limit(limit)

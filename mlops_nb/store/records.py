@@ -10,6 +10,7 @@ from mlops_nb.model import (
     Artifact,
     CellError,
     DataUse,
+    Environment,
     Execution,
     FileUse,
     Metric,
@@ -24,13 +25,22 @@ from mlops_nb.store import queries, schema
 from mlops_nb.store.metric_fold import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, RowMapping, Table
 
 Row: TypeAlias = "RowMapping"
 _Parts: TypeAlias = "dict[str, list[Row]]"
+
+
+def load_ids(connection: Connection, ids: Sequence[str]) -> list[Run]:
+    """Read runs by their full ids, in that order; those that are not there are left out."""
+    found: dict[str, Row] = {}
+    for chunk in queries.in_chunks(ids):
+        statement = queries.rows_of(schema.runs, "id", chunk)
+        found.update((row["id"], row) for row in connection.execute(statement).mappings())
+    return load_runs(connection, [found[id_] for id_ in ids if id_ in found])
 
 
 def load_runs(connection: Connection, rows: Sequence[Row]) -> list[Run]:
@@ -93,6 +103,10 @@ def _run(row: Row, parts: Mapping[str, list[Row]], needs: list[Row]) -> Run:
         body=tuple(n["execution"] for n in body),
         setup=tuple(n["execution"] for n in setup),
         code_digests=tuple(n["code_digest"] for n in (*setup, *body) if n["code_digest"]),
+        note=row["note"] or "",
+        is_starred=row["starred_at"] is not None,
+        is_archived=row["archived_at"] is not None,
+        revision=row["revision"] or 0,
     )
 
 
@@ -213,8 +227,19 @@ def _error(facts: Mapping[str, Any] | None) -> CellError | None:
     )
 
 
+def load_environments(connection: Connection, digests: Collection[str]) -> dict[str, Environment]:
+    """Read environments by their digests."""
+    found: dict[str, Environment] = {}
+    for chunk in queries.in_chunks(sorted(digests)):
+        statement = queries.rows_of(schema.environments, "digest", chunk)
+        for row in connection.execute(statement).mappings():
+            found[row["digest"]] = Environment(row["digest"], row["content"])
+    return found
+
+
 def session(row: Row) -> Session:
     """Make a session of its row."""
+    facts = row["facts"] or {}
     return Session(
         id=row["id"],
         started_at=as_datetime(row["started_at"]),
@@ -225,6 +250,7 @@ def session(row: Row) -> Session:
         environment=row["environment"],
         host=row["host"] or "",
         pid=row["pid"] or 0,
+        **{name: str(facts.get(name) or "") for name in ("kernel", "folder", "user")},
     )
 
 

@@ -10,17 +10,23 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from mlops_nb.model import ArtifactLogged, MetricLogged
-from mlops_nb.redact import redact_event
+from mlops_nb.model import ArtifactLogged, MetricLogged, ParamLogged, TagSet
+from mlops_nb.redact import redact, redact_event
 from mlops_nb.redact.full import FAILURES
+from mlops_nb.store.private import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from mlops_nb.model import Event
+
+_KEYED = (MetricLogged, ParamLogged, TagSet)
+# In a loop the same few come again and again.
+_clean_key = lru_cache(maxsize=1_000)(redact)
 
 RENAMED = "redacted-digests"
 _log = logging.getLogger(__name__)
@@ -52,6 +58,9 @@ class Redaction:
         What goes wrong here must not keep an event from the store: the quick patterns have seen
         it already, where it was told.
         """
+        if isinstance(event, _KEYED) and isinstance(event.key, str):
+            key = _clean_key(event.key)
+            event = event if key == event.key else replace(event, key=key)
         if type(event) is MetricLogged and not event.detail:
             return event
         try:
@@ -83,5 +92,5 @@ class Redaction:
             self._renamed[before] = (after, size_bytes)
             if self._file is None:
                 return
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([before, after, size_bytes]) + "\n")
+            with open_private(self._file, "ab") as file:
+                file.write(json.dumps([before, after, size_bytes]).encode() + b"\n")

@@ -6,17 +6,19 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, select, true
+from sqlalchemy import and_, exists, func, or_, select, true
 
-from mlops_nb.errors import AmbiguousReference, RunNotFound
-from mlops_nb.expressions import is_lower_better
+from mlops_nb.errors import AmbiguousReference, RunDeleted, RunNotFound
+from mlops_nb.expressions import Compare, Field, is_lower_better
+from mlops_nb.store import pages
+from mlops_nb.store.conditions import IS_LISTED, IS_THERE
 from mlops_nb.store.queries import NEWEST_FIRST
 from mlops_nb.store.schema import metrics, runs, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
 SHORTEST_PREFIX = 4
 _MOST_NAMED = 5
@@ -41,6 +43,9 @@ def resolve(connection: Connection, ref: str) -> str:
     """
     found = find(connection, ref)
     if found is None:
+        deleted = _first(connection, select(runs.c.id).where(_is_deleted(ref.strip())))
+        if deleted is not None:
+            raise RunDeleted(ref, (deleted[:SHORTEST_PREFIX],))
         raise RunNotFound(ref, _close(connection, ref.strip()))
     return found
 
@@ -69,7 +74,8 @@ def _newest(connection: Connection, place: int) -> str | None:
     """Count back from the newest run; children are part of theirs."""
     if place < 1:
         return None
-    top = select(runs.c.id).where(runs.c.parent.is_(None), _IS_OWN).order_by(*NEWEST_FIRST)
+    top = select(runs.c.id).where(runs.c.parent.is_(None), IS_LISTED, _IS_OWN)
+    top = top.order_by(*NEWEST_FIRST)
     return _first(connection, top.offset(place - 1))
 
 
@@ -79,7 +85,7 @@ def _best(connection: Connection, metric: str) -> str | None:
     having = (
         select(runs.c.id)
         .join(metrics, metrics.c.run == runs.c.id)
-        .where(metrics.c.key == metric, value.is_not(None), _IS_OWN)
+        .where(metrics.c.key == metric, value.is_not(None), IS_LISTED, _IS_OWN)
         .order_by(best_first, *NEWEST_FIRST)
     )
     return _first(connection, having)
@@ -88,11 +94,15 @@ def _best(connection: Connection, metric: str) -> str | None:
 def _tagged(connection: Connection, text: str) -> str | None:
     """Find the newest run with a tag; a name may hold a ``=`` of its own."""
     name, equals, value = text.partition("=")
-    having = select(runs.c.id).join(tags, tags.c.run == runs.c.id).order_by(*NEWEST_FIRST)
-    whole = _first(connection, having.where(tags.c.key == text))
+    whole = _newest_with(connection, Compare(Field("tags", text), "is not null"))
     if whole is not None or not equals:
         return whole
-    return _first(connection, having.where(tags.c.key == name, tags.c.value == value))
+    return _newest_with(connection, Compare(Field("tags", name), "=", (value,)))
+
+
+def _newest_with(connection: Connection, test: Compare) -> str | None:
+    found = pages.find_ids(connection, pages.Choice((test,)), limit=1)
+    return found[0] if found else None
 
 
 def _first(connection: Connection, statement: Select[Any]) -> str | None:
@@ -101,7 +111,7 @@ def _first(connection: Connection, statement: Select[Any]) -> str | None:
 
 
 def _by_id_or_name(connection: Connection, ref: str, text: str) -> str | None:
-    exact = _first(connection, select(runs.c.id).where(runs.c.id == text))
+    exact = _first(connection, select(runs.c.id).where(runs.c.id == text, IS_THERE))
     if exact is not None:
         return exact
     prefix = text.lower()
@@ -109,7 +119,7 @@ def _by_id_or_name(connection: Connection, ref: str, text: str) -> str | None:
     if len(prefix) >= SHORTEST_PREFIX and re.fullmatch("[0-9a-f]+", prefix):
         # A range, which every database finds in its index, whatever its collation of LIKE.
         fits = select(runs.c.id, runs.c.name).where(runs.c.id >= prefix, runs.c.id < f"{prefix}g")
-        newest = fits.order_by(*NEWEST_FIRST).limit(_MOST_NAMED + 1)
+        newest = fits.where(IS_THERE).order_by(*NEWEST_FIRST).limit(_MOST_NAMED + 1)
         fitting = [(row.id, row.name) for row in connection.execute(newest)]
     if len(fitting) == 1:
         return fitting[0][0]
@@ -119,10 +129,25 @@ def _by_id_or_name(connection: Connection, ref: str, text: str) -> str | None:
     return named
 
 
+def by_id_or_name(ref: str) -> Iterator[ColumnElement[bool]]:
+    """Give conditions for a run's id, the beginning of it, and its name."""
+    yield runs.c.id == ref
+    prefix = ref.lower()
+    if len(prefix) >= SHORTEST_PREFIX and re.fullmatch("[0-9a-f]+", prefix):
+        # A range, which every database finds in its index, whatever its collation of LIKE.
+        yield and_(runs.c.id >= prefix, runs.c.id < f"{prefix}g")
+    yield runs.c.name == ref
+
+
+def _is_deleted(ref: str) -> ColumnElement[bool]:
+    by_id = list(by_id_or_name(ref))[:-1]
+    return and_(runs.c.deleted_at.is_not(None), or_(*by_id))
+
+
 def _by_name(*names: str) -> Iterator[Select[Any]]:
     for is_meant in (_IS_OWN, true()):
         for name in names:
-            named = select(runs.c.id).where(runs.c.name == name, is_meant)
+            named = select(runs.c.id).where(runs.c.name == name, IS_LISTED, is_meant)
             yield named.order_by(*NEWEST_FIRST)
 
 
@@ -139,7 +164,8 @@ def _close(connection: Connection, ref: str) -> tuple[str, ...]:
             return tuple(f"{prefix}{key}" for key in near)
     if not ref or ref.startswith("@"):
         return ()
-    newest = select(runs.c.id, runs.c.name).order_by(*NEWEST_FIRST).limit(_CANDIDATES)
+    newest = select(runs.c.id, runs.c.name).where(IS_THERE).order_by(*NEWEST_FIRST)
+    newest = newest.limit(_CANDIDATES)
     return _closest(ref, [(row.id, row.name) for row in connection.execute(newest)])
 
 

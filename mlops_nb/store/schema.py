@@ -7,6 +7,7 @@ one run may arrive from several spools, in any order, and none may be refused fo
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    func,
 )
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
+    from sqlalchemy.types import TypeEngine
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of this schema; the Alembic revision is the same number in four digits."""
 
 
@@ -36,6 +39,12 @@ class Text(TypeDecorator[str]):
 
     impl = String
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        """Sort by code point everywhere, as SQLite does, not by a server's own language."""
+        return dialect.type_descriptor(
+            String(collation="C") if dialect.name == "postgresql" else String()
+        )
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace lone surrogates, and NUL where the server has no such character."""
@@ -46,6 +55,36 @@ class Text(TypeDecorator[str]):
         if clean is not None and dialect.name == "postgresql":
             clean = clean.replace("\0", "\\x00")
         return clean
+
+
+class Key(Text):
+    """Text that stands in an index, which on a server holds only so much.
+
+    What is longer ends there in a digest of the whole: no two such texts become one.
+
+    Parameters
+    ----------
+    limit_bytes
+        How much of it a server keeps. All of one index may be 2,700 together.
+    """
+
+    cache_ok = True
+
+    def __init__(self, limit_bytes: int = 800) -> None:
+        super().__init__()
+        self.limit_bytes = limit_bytes
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what `Text` does, and the end of what is too long."""
+        clean = super().process_bind_param(value, dialect)
+        if clean is None or dialect.name != "postgresql" or 4 * len(clean) <= self.limit_bytes:
+            return clean
+        data = clean.encode("utf-8")
+        if len(data) <= self.limit_bytes:
+            return clean
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        kept = data[: self.limit_bytes - len(digest) - 3].decode("utf-8", "ignore")
+        return f"{kept}…{digest}"
 
 
 class JsonText(TypeDecorator[Any]):
@@ -70,6 +109,7 @@ def dump_json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), default=str)
 
 
+# A table without row ids lies in the order of its key: what a run has is found by one look.
 metadata = MetaData()
 
 meta = Table(
@@ -94,7 +134,7 @@ sessions = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("lost_at", BigInteger),
-    Column("notebook", Text),
+    Column("notebook", Key(2000)),
     Column("notebook_assurance", Text),
     Column("python", Text),
     Column("environment", Text),
@@ -102,6 +142,7 @@ sessions = Table(
     Column("pid", BigInteger),
     Column("owner", JsonText),
     Column("facts", JsonText),
+    Index("sessions_unended", "ended_at", "lost_at"),
 )
 
 environments = Table(
@@ -151,7 +192,7 @@ outputs = Table(
     metadata,
     Column("execution", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
-    Column("mime", Text, primary_key=True),
+    Column("mime", Key, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -175,15 +216,15 @@ runs = Table(
     "runs",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Key(2000), nullable=False),
     Column("status", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("experiment", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
+    Column("group_key", Key(2000), nullable=False),
     Column("attempt", BigInteger, nullable=False),
     Column("parent", Text),
     Column("child", BigInteger),
-    Column("notebook", Text),
+    Column("notebook", Key(2000)),
     Column("session", Text),
     Column("execution", Text),
     Column("environment", Text),
@@ -195,12 +236,35 @@ runs = Table(
     Column("error", JsonText),
     Column("git", JsonText),
     Column("facts", JsonText),
-    Index("runs_by_start", "started_at", "id"),
-    Index("runs_by_notebook", "notebook", "started_at"),
-    Index("runs_by_group", "group_key", "attempt"),
-    Index("runs_by_parent", "parent", "child"),
+    # What people changed afterwards; see `store.edits`. NULL where nobody did.
+    Column("revision", BigInteger),
+    Column("recorded_name", Text),
+    Column("note", Text),
+    Column("starred_at", BigInteger),
+    Column("archived_at", BigInteger),
+    Column("deleted_at", BigInteger),
+    Column("collected_at", BigInteger),
+    # Pages and counts of runs come from an index alone, in which whether they are listed stands.
+    Index("runs_by_start", "started_at", "id", "deleted_at", "archived_at"),
+    Index("runs_by_notebook", "notebook", "started_at", "id"),
+    Index("runs_by_group", "group_key", "attempt", "deleted_at", "archived_at"),
+    Index("runs_by_parent", "parent", "started_at", "id", "deleted_at", "archived_at"),
     Index("runs_by_session", "session"),
-    Index("runs_by_name", "name", "started_at"),
+    Index("runs_by_status", "status", "started_at", "id"),
+    Index("runs_by_name", "name", "started_at", "id"),
+)
+
+# Each change that a person made to a run, in order: who changed what, from what to what.
+run_edits = Table(
+    "run_edits",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("field", Text, nullable=False),
+    Column("before", JsonText),
+    Column("after", JsonText),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
 )
 
 run_executions = Table(
@@ -209,6 +273,7 @@ run_executions = Table(
     Column("run", Text, primary_key=True),
     Column("execution", Text, primary_key=True),
     Column("role", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # The latest version of each parameter; `number` and `word` are the value as queries see it.
@@ -216,17 +281,18 @@ params = Table(
     "params",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("value", JsonText),
     Column("number", Double),
-    Column("word", Text),
+    Column("word", Key(1600)),
     Column("is_default", Boolean, nullable=False),
     Column("fit", Text),
     Column("at", BigInteger, nullable=False),
     Column("execution", Text),
-    Index("params_by_number", "key", "number"),
-    Index("params_by_word", "key", "word"),
+    Index("params_by_number", "key", "number", "run"),
+    Index("params_by_word", "key", "word", "run"),
+    sqlite_with_rowid=False,
 )
 
 # The earlier versions of those parameters that had several values.
@@ -234,7 +300,7 @@ param_versions = Table(
     "param_versions",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
     Column("value", JsonText),
     Column("is_default", Boolean, nullable=False),
@@ -248,7 +314,7 @@ metrics = Table(
     "metrics",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("value", Double),
     Column("step", BigInteger),
     Column("at", BigInteger, nullable=False),
@@ -259,7 +325,8 @@ metrics = Table(
     Column("execution", Text),
     Column("fit", Text),
     Column("detail", JsonText),
-    Index("metrics_by_value", "key", "value"),
+    Index("metrics_by_value", "key", "value", "run"),
+    sqlite_with_rowid=False,
 )
 
 # All values of each metric that has several; see `store.series` for the packing.
@@ -267,7 +334,7 @@ metric_chunks = Table(
     "metric_chunks",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
     Column("spans", JsonText, nullable=False),
@@ -278,10 +345,15 @@ tags = Table(
     "tags",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
+    Column("key", Key, primary_key=True),
     Column("value", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Index("tags_by_value", "key", "value"),
+    Index("tags_by_value", "key", "value", "run").ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
+)
+# A tag may be as long as a note; an index of a server holds no more than a page.
+Index("tags_by_value", tags.c.key, func.left(tags.c.value, 200), tags.c.run).ddl_if(
+    dialect="postgresql"
 )
 
 data_uses = Table(
@@ -289,7 +361,7 @@ data_uses = Table(
     metadata,
     Column("run", Text, primary_key=True),
     Column("role", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("name", Key, primary_key=True),
     Column("digest", Text, primary_key=True),
     Column("fit", Text, primary_key=True),  # empty: of no fit
     Column("kind", Text, nullable=False),
@@ -316,7 +388,7 @@ files = Table(
     "files",
     metadata,
     Column("execution", Text, primary_key=True),
-    Column("uri", Text, primary_key=True),
+    Column("uri", Key(2000), primary_key=True),
     Column("mode", Text, primary_key=True),
     Column("evidence", Text, nullable=False),
     Column("digest", Text, nullable=False),
@@ -346,7 +418,7 @@ artifacts = Table(
     "artifacts",
     metadata,
     Column("run", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("name", Key, primary_key=True),
     Column("digest", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("mime", Text, nullable=False),
@@ -354,4 +426,15 @@ artifacts = Table(
     Column("execution", Text),
     Column("fit", Text),
     Column("at", BigInteger, nullable=False),
+)
+
+# The bytes of outputs and artifacts, in parts, where a server has no other place for them.
+byte_rows = Table(
+    "byte_rows",
+    metadata,
+    Column("hexes", Text, primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),  # of all parts
+    Column("put_at", BigInteger, nullable=False),
 )

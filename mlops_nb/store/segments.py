@@ -1,9 +1,7 @@
 """Segments: the files of a spool, preallocated and mapped, and how they are read.
 
-A segment is a header and frames of ``[length u32][crc32 u32][payload]``, each padded to four
-bytes. A writer copies checksum and payload first and the length last, so that a frame is there
-or not, whenever the process dies. Length zero: nothing here yet. Length ``0xFFFFFFFF``: the
-writer went on to the next segment.
+A segment is a header and frames. A writer copies a frame's checksum and payload first and its
+length last, so that it is there or not, whenever the process dies.
 """
 
 from __future__ import annotations
@@ -11,12 +9,20 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlops_nb.record import record
 from mlops_nb.store.codec import decode
+from mlops_nb.store.frames import (
+    END_MARK,
+    FRAME,
+    FRAME_BYTES,
+    HEADER_BYTES,
+    LENGTH,
+    SEGMENT_BYTES,
+    Damage,
+    frames,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,12 +30,22 @@ if TYPE_CHECKING:
 
     from mlops_nb.model import Event
 
-SEGMENT_BYTES = 4 * 1024 * 1024
-HEADER_BYTES = 128
-FRAME_BYTES = 8
-FRAME = struct.Struct("<II")
-LENGTH = struct.Struct("<I")
-END_MARK = b"\xff\xff\xff\xff"
+__all__ = [
+    "END_MARK",
+    "FRAME",
+    "FRAME_BYTES",
+    "HEADER_BYTES",
+    "LARGEST_PAYLOAD",
+    "SEGMENT_BYTES",
+    "SUFFIX",
+    "Damage",
+    "SegmentFile",
+    "SpoolPosition",
+    "SpoolReader",
+    "read_events",
+    "spool_id",
+]
+
 SUFFIX = ".segment"
 # A frame's length fits four bytes, and its end the address range of a mapping.
 LARGEST_PAYLOAD = 1 << 30
@@ -40,7 +56,6 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sIIIIQ64s")
 _UNWRITTEN_AT = 24
 _UNWRITTEN = struct.Struct("<Q")
-_CHUNK_BYTES = 256 * 1024
 
 
 class SpoolPosition(NamedTuple):
@@ -120,7 +135,13 @@ class SegmentFile:
         os.fdatasync(self._descriptor)
 
     def close(self, *, used_bytes: int | None = None) -> None:
-        """Let go of the file; `used_bytes`: and give back what was allocated beyond them."""
+        """Let go of the file; `used_bytes`: and give back what was allocated beyond them.
+
+        A mark stays behind them, which a file that somebody cut off does not have.
+        """
+        if used_bytes is not None and used_bytes < self.size_bytes:
+            self.map[used_bytes : used_bytes + LENGTH.size] = END_MARK
+            used_bytes += LENGTH.size
         self.map.close()
         try:
             if used_bytes is not None:
@@ -135,15 +156,6 @@ class SegmentFile:
         self.path.unlink(missing_ok=True)
 
 
-@record
-class TornTail:
-    """The end of a segment that is no whole frame: what was being written as a process died."""
-
-    path: Path
-    offset: int
-    size_bytes: int
-
-
 @dataclass
 class SpoolReader:
     """What lies in the folders of one spool, in the order written.
@@ -152,55 +164,71 @@ class SpoolReader:
     ----------
     folders
         Where its segments are: beside the store, then in the user's state folder.
+    is_over
+        Whether nobody writes to it any more.
     segments
         By number, as they were when the reader was made; later ones are not read, so that a
         reader comes to an end however fast the writer is.
+    too_new
+        The first segment that a newer version wrote, where reading ends; None if there is none.
     position
         Behind the last frame that was read.
     unknown
         Number of whole frames whose event this version does not know.
     torn
-        Where reading met something that is no frame. Beside a living writer it is one that is
-        just being written.
+        Where reading met something that is no frame. Beside a living writer the last one may be
+        one that is just being written.
     """
 
     spool: str
     folders: Sequence[Path]
+    is_over: bool = False
     segments: dict[int, Path] = field(init=False)
+    too_new: Path | None = field(default=None, init=False)
     position: SpoolPosition = field(init=False)
     unknown: int = field(default=0, init=False)
-    torn: list[TornTail] = field(default_factory=list, init=False)
+    torn: list[Damage] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.segments = _find_segments(self.folders)
+        self.segments = {}
+        for number, path in _find_segments(self.folders).items():
+            header = _read_header(path)
+            if header is not None and header.version > _VERSION:
+                self.too_new = path
+                break
+            # A file that only looks like a segment may be a damaged one: reading it will tell.
+            if header is None or header.is_of(self.spool, number):
+                self.segments[number] = path
         self.position = SpoolPosition(self.spool)
 
-    def read(self, position: SpoolPosition) -> Iterator[tuple[SpoolPosition, Event | None]]:
+    def read(
+        self, position: SpoolPosition
+    ) -> Iterator[tuple[SpoolPosition, Event | Damage | None]]:
         """Read the frames from a position on.
 
         Yields
         ------
         tuple
             The position behind the frame, and its event; None for one that only a newer version
-            knows, and at the step to the next segment.
+            knows, and at the step to the next segment; a `Damage` for what was passed over.
         """
         number, offset = self._begin(position)
-        is_last_look = False
         while number in self.segments:
-            is_ended = False
-            for end, payload in _frames(self.segments[number], offset, self.torn):
-                offset, is_ended = end, payload is None
-                if payload is not None:
-                    self.position = SpoolPosition(self.spool, number, end)
-                    yield self.position, self._decode(payload)
             following = min((n for n in self.segments if n > number), default=number + 1)
-            if not is_ended and not is_last_look:
+            is_complete = self.is_over or self._is_begun(following)
+            is_ended = False
+            path = self.segments[number]
+            for end, content in frames(path, offset, is_complete=is_complete, torn=self.torn):
+                offset, is_ended = end, content is None
+                if content is not None:
+                    self.position = SpoolPosition(self.spool, number, end)
+                    yield self.position, self._decode(content)
+            if not is_ended and not is_complete:
                 if not self._is_begun(following):
                     return
                 # The writer went on while we read: what it left here is complete only now.
-                is_last_look = True
                 continue
-            number, offset, is_last_look = following, HEADER_BYTES, False
+            number, offset = following, HEADER_BYTES
             self.position = SpoolPosition(self.spool, number, offset)
             yield self.position, None
 
@@ -221,7 +249,7 @@ class SpoolReader:
     def unwritten(self) -> int:
         """Count the records that were only in the writer's memory when it was last seen."""
         headers = (_read_header(path) for path in self.segments.values())
-        return max((header[5] for header in headers if header is not None), default=0)
+        return max((header.unwritten for header in headers if header is not None), default=0)
 
     def _begin(self, position: SpoolPosition) -> tuple[int, int]:
         """Return where to read on: segments before the first one left were taken in already."""
@@ -231,11 +259,15 @@ class SpoolReader:
         return min(later, default=position.segment), HEADER_BYTES
 
     def _is_begun(self, number: int) -> bool:
-        return number in self.segments and _has_frames(self.segments[number])
+        """Whether the writer went on to a segment, or one behind it; no foreign file."""
+        later = (path for n, path in self.segments.items() if n >= number)
+        return any(_read_header(path) is not None and _has_frames(path) for path in later)
 
-    def _decode(self, payload: bytes) -> Event | None:
+    def _decode(self, content: bytes | Damage) -> Event | Damage | None:
+        if isinstance(content, Damage):
+            return content
         try:
-            event = decode(payload)
+            event = decode(content)
         except (ValueError, TypeError, LookupError):
             event = None
         self.unknown += event is None
@@ -245,7 +277,7 @@ class SpoolReader:
 def read_events(
     folder: Path, position: SpoolPosition | None = None
 ) -> Iterator[tuple[SpoolPosition, Event]]:
-    """Read the events of one folder of a spool from a position on; a torn tail is cut.
+    """Read the events of one folder of a spool from a position on, without what is damaged.
 
     Yields
     ------
@@ -254,7 +286,7 @@ def read_events(
     """
     reader = SpoolReader(position.spool if position else spool_id(folder) or "", [folder])
     for behind, event in reader.read(position or SpoolPosition(reader.spool)):
-        if event is not None:
+        if event is not None and not isinstance(event, Damage):
             yield behind, event
 
 
@@ -263,7 +295,7 @@ def spool_id(folder: Path) -> str | None:
     for path in _find_segments([folder]).values():
         header = _read_header(path)
         if header is not None:
-            return str(header[6].rstrip(b"\0").decode())
+            return header.spool
     return None
 
 
@@ -281,7 +313,20 @@ def _find_segments(folders: Sequence[Path]) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _read_header(path: Path) -> tuple[bytes, int, int, int, int, int, bytes] | None:
+class _Header(NamedTuple):
+    """What a segment says of itself."""
+
+    version: int
+    number: int
+    unwritten: int
+    spool: str
+
+    def is_of(self, spool: str, number: int) -> bool:
+        """Whether it is that segment of a spool, and no copy of another one."""
+        return self.number == number and (not spool or self.spool == spool)
+
+
+def _read_header(path: Path) -> _Header | None:
     """Read a segment's header; None where it is none of ours, or not written yet."""
     try:
         with path.open("rb", buffering=0) as file:
@@ -290,7 +335,8 @@ def _read_header(path: Path) -> tuple[bytes, int, int, int, int, int, bytes] | N
         return None
     if len(head) < HEADER_BYTES or not head.startswith(_MAGIC):
         return None
-    return _HEADER.unpack_from(head)
+    _, version, number, _, _, unwritten, spool = _HEADER.unpack_from(head)
+    return _Header(version, number, unwritten, spool.rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def _has_frames(path: Path) -> bool:
@@ -301,53 +347,3 @@ def _has_frames(path: Path) -> bool:
             return any(file.read(LENGTH.size))
     except OSError:
         return False
-
-
-class _Window:
-    """A file read in steps: the bytes at an offset, from one read for many frames."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor, self._data, self._start = descriptor, b"", 0
-        self.size_bytes = os.fstat(descriptor).st_size
-
-    def at(self, offset: int, size_bytes: int) -> bytes:
-        """Return the bytes at an offset, fewer where the file ends."""
-        begin = offset - self._start
-        if begin < 0 or begin + size_bytes > len(self._data):
-            wanted = min(max(size_bytes, _CHUNK_BYTES), max(self.size_bytes - offset, 0))
-            self._data, self._start, begin = os.pread(self._descriptor, wanted, offset), offset, 0
-        return self._data[begin : begin + size_bytes]
-
-
-def _frames(path: Path, offset: int, torn: list[TornTail]) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (end, payload) of each whole frame, and (offset, None) at the end of the segment."""
-    try:
-        file = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        return
-    with file:
-        window = _Window(file.fileno())
-        while window.size_bytes >= HEADER_BYTES:
-            head = window.at(offset, LENGTH.size)
-            # Filled to the last byte, or given back when the spool was closed.
-            if head == END_MARK or offset >= window.size_bytes:
-                yield offset, None
-                return
-            if head == bytes(LENGTH.size):
-                return
-            payload = _whole(window, offset)
-            if payload is None:
-                torn.append(TornTail(path, offset, window.size_bytes - offset))
-                return
-            offset += (FRAME_BYTES + len(payload) + 3) & ~3
-            yield offset, payload
-
-
-def _whole(window: _Window, offset: int) -> bytes | None:
-    """Return the payload of the frame at an offset; None if it is cut short or damaged."""
-    head = window.at(offset, FRAME_BYTES)
-    if len(head) < FRAME_BYTES:
-        return None
-    length, checksum = FRAME.unpack(head)
-    payload = window.at(offset + FRAME_BYTES, length)
-    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None

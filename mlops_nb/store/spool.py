@@ -68,6 +68,9 @@ _CLOSE_WAIT_S = 2.0
 # How many records one append, or one turn of the keeper, brings back from memory.
 _RETURN_STEP = 256
 
+_MOST_RESTARTS = 10
+_WELL_ENDED = (0, 2)
+
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()
 
 
@@ -99,6 +102,8 @@ class Spool:
         The user's state folder.
     drainer
         The child process that drains it, once started.
+    restart_drainer
+        Starts another one, should that be killed.
     """
 
     @classmethod
@@ -135,6 +140,8 @@ class Spool:
         self.id = f"{session_id[:48]}.{os.urandom(6).hex()}"
         self.session, self.root, self.state_dir = session_id, root, state_dir
         self.drainer: Popen[bytes] | None = None
+        self.restart_drainer: Callable[[], None] | None = None
+        self._restarts = 0
         self._homes = Homes(root, self.id, session_id, state_dir, on_trouble)
 
         # All of this is guarded by the lock. A finalizer or a signal handler that appends while
@@ -451,6 +458,7 @@ class Spool:
                 if time.monotonic() - renewed_at >= HEARTBEAT_S:
                     renewed_at = time.monotonic()
                     self._homes.renew()
+                    self._look_after_drainer()
 
     def _flush_current(self, flushed: tuple[int, int]) -> tuple[int, int]:
         with self._lock:
@@ -462,6 +470,17 @@ class Spool:
         except OSError as trouble:
             self._homes.tell(segment.path.parent, trouble)
         return (segment.number, used)
+
+    def _look_after_drainer(self) -> None:
+        """Start the drainer again if something killed it, a few times at most."""
+        drainer, restart = self.drainer, self.restart_drainer
+        if drainer is None or restart is None or self._restarts >= _MOST_RESTARTS:
+            return
+        # It ends by itself where there is nothing to do: the store is gone, or too new for it.
+        if drainer.poll() in {None, *_WELL_ENDED} or self._is_closed:
+            return
+        self._restarts += 1
+        restart()
 
     def _close_retired(self) -> None:
         while not self._retired.empty():
@@ -495,7 +514,7 @@ class Spool:
         self._segment, self._map, self._limit = None, b"", -1
         self._memory, self._nested = deque(), deque()
         self._homes.forget()
-        self.drainer = None
+        self.drainer = self.restart_drainer = None
 
 
 def _segment_size_for(payload: bytes) -> int:

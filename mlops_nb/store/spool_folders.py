@@ -10,14 +10,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_nb.store.homes import ABOUT_FILE, DRAIN_LOCK, fallback_root, read_about
+from mlops_nb.store.homes import (
+    ABOUT_FILE,
+    DRAIN_LOCK,
+    STAGED_FOLDER,
+    fallback_root,
+    read_about,
+)
 from mlops_nb.store.owner import OWNER_FILE, Verdict, judge_owner
-from mlops_nb.store.segments import segment_number
+from mlops_nb.store.segments import SUFFIX, segment_number, spool_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_OUR_FILES = (
+    *(ABOUT_FILE, OWNER_FILE, DRAIN_LOCK),
+    *("drainer.lock", "drainer.log", "groups.msgpack", "redacted-digests"),
+)
 _LOCK_PAUSE_S = 0.01
 
 
@@ -43,19 +53,32 @@ class SpoolFolders:
         """Those that exist."""
         return [folder for folder in self.candidates if folder.is_dir()]
 
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it; what others put there may be left."""
+        return any((folder / ABOUT_FILE).exists() for folder in self.folders)
+
     def judge(self) -> Verdict:
-        """Judge the owner; where folders differ, by the one that shows most life."""
-        verdicts = {judge_owner(folder) for folder in self.folders}
+        """Judge the owner; where folders differ, by the one that shows most life.
+
+        A folder that a full disk left half made names no owner, and so says nothing beside
+        another one.
+        """
+        owned = [folder for folder in self.folders if _names_owner(folder)]
+        verdicts = {judge_owner(folder) for folder in owned or self.folders}
         order: tuple[Verdict, ...] = ("alive", "elsewhere", "expired")
         return next((verdict for verdict in order if verdict in verdicts), "dead")
 
     def remove(self) -> None:
-        """Remove all; what tells readers about it goes last, so that they can finish this."""
+        """Remove all; what tells readers about it goes last, so that they can finish this.
+
+        What others put there stays, and the folder with it.
+        """
         last = (ABOUT_FILE, OWNER_FILE, DRAIN_LOCK)
         for folder in self.folders:
             with contextlib.suppress(OSError):
-                for path in folder.iterdir():
-                    if path.is_dir():
+                for path in filter(_is_ours, folder.iterdir()):
+                    if path.name == STAGED_FOLDER:
                         shutil.rmtree(path, ignore_errors=True)
                     elif path.name not in last:
                         path.unlink(missing_ok=True)
@@ -64,10 +87,24 @@ class SpoolFolders:
                 folder.rmdir()
 
     def remove_remains(self) -> None:
-        """Remove a folder that tells of no spool, unless there is something to read in it."""
+        """Remove a folder that tells of no spool, unless there is something else in it."""
         paths = [path for folder in self.folders for path in folder.iterdir()]
-        if not any(segment_number(path) is not None for path in paths):
+        if not any(segment_number(path) is not None or not _is_ours(path) for path in paths):
             self.remove()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is one that a spool or its drainer makes, by its name."""
+    if path.is_dir() and not path.is_symlink():
+        return path.name == STAGED_FOLDER
+    return path.name.startswith(_OUR_FILES) or path.name.endswith((SUFFIX, f"{SUFFIX}.new"))
+
+
+def _names_owner(folder: Path) -> bool:
+    try:
+        return (folder / OWNER_FILE).stat().st_size > 0
+    except OSError:
+        return False
 
 
 def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
@@ -84,7 +121,9 @@ def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
     found: dict[str, SpoolFolders] = {}
     for folder in (*_subfolders(root), *_subfolders(fallback)):
         about = read_about(folder)
-        name, session = about.get("spool", ""), about.get("session", "")
+        # After a power cut it may be empty; its segments name the spool too.
+        name = _plain(about.get("spool")) or _plain(spool_id(folder))
+        session = str(about.get("session") or name.rpartition(".")[0])
         is_first = bool(name) and folder.parent != fallback
         candidates = (folder, fallback / name) if is_first else (folder,)
         found.setdefault(name or str(folder), SpoolFolders(name, session, candidates))
@@ -93,9 +132,16 @@ def find_spools(root: Path, state_dir: Path) -> list[SpoolFolders]:
 
 def _subfolders(root: Path) -> list[Path]:
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir())
+        paths = (path for path in root.iterdir() if path.is_dir())
+        return sorted(path for path in paths if not path.is_symlink())
     except OSError:
         return []
+
+
+def _plain(name: object) -> str:
+    """Accept the id of a spool, which becomes the name of a folder; no path."""
+    is_plain = isinstance(name, str) and not set(name) & {"/", "\\", "\0"}
+    return str(name) if is_plain and name not in {".", ".."} else ""
 
 
 @contextlib.contextmanager

@@ -43,10 +43,16 @@ class Evidence:
     ----------
     tracker
         Holds the runs.
+
+    Attributes
+    ----------
+    children_limit
+        Fits that become child runs of one parent; a replay has more, to compare each.
     """
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
+        self.children_limit = CHILDREN_LIMIT
         self.provenance = Provenance()
         self._fits_in_cell: tuple[str | None, list[FitGeneration]] = (None, [])
         self._predicted: tuple[str | None, list[FitGeneration]] = (None, [])
@@ -112,7 +118,7 @@ class Evidence:
         last = parent.newest_child
         if last is not None:
             tracker.end(last)
-        if len(parent.children) < CHILDREN_LIMIT:
+        if len(parent.children) < self.children_limit:
             name = generation.seen.name
             return tracker.start(kind="child", born_by="fit", default_name=name, parent=parent)
         generation.row = {"fit": len(parent.children) + len(parent.fit_rows) + 1}
@@ -173,7 +179,7 @@ class Evidence:
             for part in parts:
                 self.provenance.add_estimator(part, generation)
             run = generation.run
-            duration_s = (time.time_ns() - generation.started_ns) / 1e9
+            duration_s = max(time.time_ns() - generation.started_ns, 0) / 1e9
             if generation.row is None:
                 self._write_model(generation, estimator, duration_s if is_model else None)
             else:
@@ -263,7 +269,7 @@ class Evidence:
 
     def wants_input(self, generation: FitGeneration) -> bool:
         """Whether one more input of a prediction should be fingerprinted."""
-        return generation.row is None and (
+        return (
             generation.predicted_in != self.tracker.execution
             or generation.inputs_seen < INPUTS_LIMIT
         )
@@ -336,11 +342,13 @@ class Evidence:
                 run = self.tracker.current()
                 if run is not None:
                     self._write_plain(
-                        run, self._distinct(run, key, data_digest), value, bound.rule
+                        run, self._distinct(run.id, key, data_digest), value, bound.rule
                     )
                 return
             (generation,) = bound.generations
-            distinct = self._distinct(generation.run, key, (data_digest, generation.id))
+            # Rows of one table are as many fits, each with keys of its own.
+            owner = generation.run.id if generation.row is None else generation.id
+            distinct = self._distinct(owner, key, (data_digest, generation.id))
             self._write_metric(generation, distinct, value, bound.rule)
 
     def table_seen(self, key: str, rows: Sequence[Mapping[str, Json]], bound: Bound) -> None:
@@ -354,12 +362,12 @@ class Evidence:
                     generation.note(self.tracker.execution)
                 self.tracker.put_table(run, key, rows, fit=fit)
 
-    def _distinct(self, run: LiveRun, key: str, data: object) -> str:
+    def _distinct(self, owner: str, key: str, data: object) -> str:
         """Name the second data set of one cell ``key.2``; the same data again keeps the key."""
         execution = self.tracker.execution
         if self._keys_in_cell[0] != execution:
             self._keys_in_cell = (execution, {})
-        seen = self._keys_in_cell[1].setdefault((run.id, key), [])
+        seen = self._keys_in_cell[1].setdefault((owner, key), [])
         if data not in seen:
             seen.append(data)
         number = seen.index(data) + 1

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CHILDREN_LIMIT = 50
 """Fits of one execution that become child runs; the rest are rows of the parent's table."""
 
+FIT_TABLE = "fits"
+"""Name of that table."""
+
 
 class Later:
     """A fingerprint that is not known yet, of a value that is held weakly.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlops_nb.errors import ArtifactUnreadable
 from mlops_nb.model import (
+    ArtifactLogged,
     FitMoved,
     RunChanged,
     RunStarted,
@@ -22,6 +23,7 @@ from mlops_nb.model import (
     new_run_id,
 )
 from mlops_nb.redact import redact, redact_named
+from mlops_nb.tracking.fits import FIT_TABLE
 from mlops_nb.tracking.runs import LiveRun
 from mlops_nb.tracking.values import as_json, encode_table, encode_value, figure_png, guess_mime
 from mlops_nb.tracking.writer import Sink, Writer
@@ -291,7 +293,10 @@ class Tracker(Writer):
             if run.failure:
                 changes["error"] = dict(run.failure)
             if run.fit_rows:
-                self.log_table(run.fit_rows, name="fits", run=run)
+                # It ends in the cell in which the next one is born, which is none of its own.
+                content = encode_table(run.fit_rows)
+                kept = (FIT_TABLE, "table", "application/json", run.ended_ns, content)
+                self.sink.append(ArtifactLogged(run.id, *kept, execution=run.execution))
             self.sink.append(RunChanged(run.id, time.time_ns(), changes))
             self._target = None
             self._forget(run)

@@ -7,8 +7,9 @@ import json
 import math
 import mimetypes
 import numbers
+import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors import BadValue
 from mlops_nb.record import record
@@ -55,10 +56,20 @@ def encode_value(value: object) -> Encoded:
 
 def as_number(value: object) -> float | None:
     """Read a number, a NumPy scalar or a zero-dimensional array or tensor; None for others."""
-    if isinstance(value, bool):
+    cls = type(value)
+    if cls is bool:
         return None
-    if isinstance(value, numbers.Real):
-        return float(value)
+    try:
+        if inherits(cls, float):
+            return float.__float__(value)  # type: ignore[arg-type]
+        if inherits(cls, int):
+            return float(int.__int__(value))  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    if is_of_the_notebook(cls):
+        return None
+    if issubclass(cls, numbers.Real):
+        return float(value)  # type: ignore[arg-type]
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
         item = value.item()  # type: ignore[attr-defined]
         return float(item) if isinstance(item, int | float) and type(item) is not bool else None
@@ -68,34 +79,82 @@ def as_number(value: object) -> float | None:
 def as_json(value: object, _depth: int = 0) -> Json:
     """Turn a value into JSON: scalars as they are, others as a short type name.
 
+    Classes of the notebook have no say in it: their methods may raise, or never end.
+
     Examples
     --------
     >>> as_json({"lr": 0.1, "layers": (3, 4)})
     {'lr': 0.1, 'layers': [3, 4]}
     """
-    if value is None or isinstance(value, bool | int):
-        return value if type(value) in {type(None), bool, int} else int(value)  # type: ignore[arg-type]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if isinstance(value, str):
-        return redact(value if len(value) <= TEXT_LIMIT else value[:TEXT_LIMIT] + "…")
+    cls = type(value)
+    if value is None or cls is bool or inherits(cls, int):
+        return value if value is None or cls is bool else int.__int__(value)  # type: ignore[arg-type]
+    if inherits(cls, float):
+        found = float.__float__(value)  # type: ignore[arg-type]
+        return found if math.isfinite(found) else str(found)
+    if inherits(cls, str):
+        text = str.__str__(value)
+        return redact(text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "…")
+    if _module(cls) == "numpy" and issubclass(cls, sys.modules["numpy"].bool_):
+        return bool(value)
     number = as_number(value)
     if number is not None:
-        return int(number) if isinstance(value, numbers.Integral) else as_json(number)
-    if _depth < _DEPTH_LIMIT and type(value) in {list, tuple, set, frozenset, range}:
-        return [as_json(item, _depth + 1) for item in list(value)[:_ITEMS_LIMIT]]  # type: ignore[call-overload]
-    if _depth < _DEPTH_LIMIT and isinstance(value, Mapping):
-        items = list(value.items())[:_ITEMS_LIMIT]
-        return {str(key): as_json(item, _depth + 1) for key, item in items}
-    if isinstance(value, type) or callable(value):
-        return str(getattr(value, "__name__", type(value).__name__))
-    return _short_name(value)
+        return int(number) if issubclass(cls, numbers.Integral) else as_json(number)
+    if _depth < _DEPTH_LIMIT:
+        if any(cls is one for one in _SEQUENCES):
+            return [as_json(item, _depth + 1) for item in list(value)[:_ITEMS_LIMIT]]  # type: ignore[call-overload]
+        items = _items(value, cls)
+        if items is not None:
+            return {_key(key): as_json(item, _depth + 1) for key, item in items[:_ITEMS_LIMIT]}
+    return _short_name(value) if is_of_the_notebook(cls) else _name(value)
+
+
+_SEQUENCES = (list, tuple, set, frozenset, range)
+_OF_STANDARD_LIBRARY = frozenset({"pathlib", "datetime", "decimal", "fractions", "uuid"})
+
+
+def inherits(cls: type, *bases: type) -> bool:
+    """Tell whether a class inherits from one of others, whatever it says itself."""
+    mro = type.__dict__["__mro__"].__get__(cls)
+    return any(one is base for base in bases for one in mro)
+
+
+def is_of_the_notebook(cls: type) -> bool:
+    """Tell whether a class was made in a cell: its methods may do anything."""
+    return _module(cls).partition(".")[0] == "__main__"
+
+
+def _module(cls: type) -> str:
+    found = type.__dict__["__module__"].__get__(cls)
+    return found if type(found) is str else ""
+
+
+def _items(value: Any, cls: type) -> list[tuple[object, object]] | None:
+    """List what is in a mapping; None for anything else."""
+    if inherits(cls, dict):
+        return list(dict.items(value))
+    is_mapping = not is_of_the_notebook(cls) and issubclass(cls, Mapping)
+    return list(value.items()) if is_mapping else None
+
+
+def _key(key: object) -> str:
+    return str(key) if type(key) in {int, float, bool, tuple, type(None)} else str(as_json(key))
+
+
+def _name(value: object) -> str:
+    """Name a class or a function, else give a short name."""
+    if inherits(type(value), type):
+        return str(type.__dict__["__name__"].__get__(value))
+    named = getattr(value, "__name__", None) if callable(value) else None
+    return named if type(named) is str else _short_name(value)
 
 
 def _short_name(value: object) -> str:
-    if type(value).__module__ in {"pathlib", "datetime", "decimal", "fractions", "uuid"}:
+    cls = type(value)
+    module, name = _module(cls), type.__dict__["__name__"].__get__(cls)
+    if module in _OF_STANDARD_LIBRARY and getattr(sys.modules.get(module), name, None) is cls:
         return redact(str(value))
-    return type(value).__name__
+    return str(name)
 
 
 def _is_figure(value: object) -> bool:
@@ -103,7 +162,7 @@ def _is_figure(value: object) -> bool:
 
 
 def _root(value: object) -> str:
-    return type(value).__module__.partition(".")[0]
+    return _module(type(value)).partition(".")[0]
 
 
 def figure_png(figure: object = None) -> bytes:
@@ -147,17 +206,17 @@ def encode_table(rows: object) -> bytes:
     return json.dumps(table, ensure_ascii=False).encode()
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: object, _depth: int = 0) -> bool:
     """Whether a value reads well as a parameter, rather than being code or a large object."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(is_plain(item) for item in value)
-    if isinstance(value, Mapping):
-        return all(is_plain(item) for item in value.values())
-    return (
-        value is None
-        or isinstance(value, bool | int | float | str)
-        or _short_name(value) != type(value).__name__
-    )
+    cls = type(value)
+    if inherits(cls, list, tuple, set, frozenset, dict):
+        if _depth > _DEPTH_LIMIT or not any(cls is one for one in (*_SEQUENCES, dict)):
+            return False
+        inside: Any = dict.values(value) if cls is dict else value  # type: ignore[arg-type]
+        return all(is_plain(item, _depth + 1) for item in inside)
+    if value is None or inherits(cls, int, float, str):
+        return True
+    return _short_name(value) != str(type.__dict__["__name__"].__get__(cls))
 
 
 def guess_mime(name: str) -> str:

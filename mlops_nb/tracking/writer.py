@@ -6,7 +6,7 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_nb.fingerprint.record import fingerprint_document
+from mlops_nb.fingerprint.record import fingerprint_document, without_statistics
 from mlops_nb.model import (
     ArtifactLogged,
     DataUse,
@@ -63,11 +63,14 @@ class Writer:
     ----------
     changed
         Runs that the cell has changed so far, by id.
+    keeps_statistics
+        Whether bounds and means of data are written beside its digests.
     """
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.changed: dict[str, LiveRun] = {}
+        self.keeps_statistics = True
         self._kept: set[tuple[str, str]] = set()
 
     @property
@@ -168,6 +171,8 @@ class Writer:
         key = (fingerprint.digest, fingerprint.schema_digest)
         if fingerprint.digest and key not in self._kept:
             self._kept.add(key)
+            if not self.keeps_statistics:
+                fingerprint = without_statistics(fingerprint)
             self.sink.append(FingerprintSeen(*key, fingerprint_document(fingerprint)))
 
     def put_model(self, run: LiveRun, name: str, model: object) -> None:

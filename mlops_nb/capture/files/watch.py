@@ -291,11 +291,11 @@ class FileWatch:
             after = self._mark = self._counter.mark()
             self._marked_ns = time.monotonic_ns()
             self._count_for_outer(before, after)
-            cell.had_children = _has_children(before, after)
             if lookup is not None:
                 cell.held += self._held(live.names.binds, lookup, cell.cwd)
             has_any = cell.told or cell.files or cell.candidates or cell.held
             if self._is_on and (has_any or self._folders.has_news):
+                cell.had_children = _has_children(before, after)
                 self._tasks.put(cell)
             return self._flags(cell, before, after)
         return ()
