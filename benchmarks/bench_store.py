@@ -24,7 +24,7 @@ from made_stores import made_points, write_rows, write_series
 import mlops_nb as mn
 from measurement import Measurement
 from mlops_nb.store import Store
-from mlops_nb.store.series import CHUNK_POINTS
+from mlops_nb.store.reading.series import CHUNK_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

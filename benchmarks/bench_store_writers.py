@@ -172,7 +172,7 @@ def time_drain(folder: Path) -> list[float]:
     """Count the points a second from a spool into a store, until a reader has them."""
     from mlops_nb.model import RunStarted
     from mlops_nb.store import Store
-    from mlops_nb.store.drain import drain
+    from mlops_nb.store.intake.drain import drain
     from mlops_nb.store.spool import Spool
 
     best, run = 0.0, "0123456789abcdef"
@@ -257,7 +257,7 @@ def _killed(folder: Path) -> list[Measurement]:
 def _steps_in(folder: Path) -> list[list[int]]:
     """Give the steps of each run's series, once everything is taken in."""
     from mlops_nb.store import Store
-    from mlops_nb.store.drain import drain
+    from mlops_nb.store.intake.drain import drain
 
     with Store.open(folder / ".mlops", create=True) as store:
         drain(store, state_dir=folder / "state" / "mlops_nb")

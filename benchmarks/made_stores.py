@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlops_nb import model
 from mlops_nb.source import code_digest
 from mlops_nb.store import Store
-from mlops_nb.store.queries import source_digest
-from mlops_nb.store.series import CHUNK_POINTS, Points, pack, spans_as_json
+from mlops_nb.store.reading.queries import source_digest
+from mlops_nb.store.reading.series import CHUNK_POINTS, Points, pack, spans_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

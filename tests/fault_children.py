@@ -34,7 +34,8 @@ class Counter:
 
     @value.setter
     def value(self, number: int) -> None:
-        COUNTER.pack_into(self._map, 0, number)
+        # `pack_into` zeroes the place first, and there the process may be killed.
+        self._map[:] = COUNTER.pack(number)
 
 
 # --- what children do -----------------------------------------------------------------------------
@@ -95,11 +96,11 @@ def abandon(folder: str, session: str, points: int, key: str = "loss") -> None:
 
 def drain_for(folder: str, spool: str) -> None:
     """Be the process that drains one spool."""
-    from mlops_nb.store import drain
+    from mlops_nb.store.intake import drainer
 
     os.environ["MLOPS_NB_DRAIN_STORE"] = str(Path(folder, ".mlops"))
     state = os.environ["MLOPS_NB_STATE_DIR"]
-    drain.main([str(Path(folder, ".mlops", "spool")), spool, state, ""])
+    drainer.main([str(Path(folder, ".mlops", "spool")), spool, state, ""])
 
 
 def look(folder: str, shift_s: float = 0.0) -> None:
@@ -176,7 +177,7 @@ def _load() -> None:
     import mlops_nb.extension
     import mlops_nb.magics
     import mlops_nb.session
-    import mlops_nb.store.drain
+    import mlops_nb.store.intake.drainer
     from mlops_nb.store import Store
 
     del bdb, stack_data, mlops_nb

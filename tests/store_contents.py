@@ -34,7 +34,7 @@ from mlops_nb.model import (
     TagSet,
 )
 from mlops_nb.store import Store
-from mlops_nb.store.segments import SpoolPosition
+from mlops_nb.store.spool.segments import SpoolPosition
 
 if TYPE_CHECKING:
     from pathlib import Path

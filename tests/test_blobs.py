@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_nb.errors import StoreError, StoreUnwritable
-from mlops_nb.store.blob_cache import BlobCache
 from mlops_nb.store.blobs import Blobs, Kept, Stray
+from mlops_nb.store.blobs.cache import BlobCache
 
 HELLO = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 

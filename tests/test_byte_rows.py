@@ -13,7 +13,7 @@ from sqlalchemy import update
 from mlops_nb.errors import StoreError
 from mlops_nb.store import Store
 from mlops_nb.store.blobs import Blobs
-from mlops_nb.store.byte_rows import ByteRows
+from mlops_nb.store.blobs.rows import ByteRows
 from mlops_nb.store.schema import byte_rows
 from mlops_nb.store.server import server_engine
 

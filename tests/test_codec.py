@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_nb import model
-from mlops_nb.store import codec
-from mlops_nb.store.codec import decode, encode
+from mlops_nb.store.spool import codec
+from mlops_nb.store.spool.codec import decode, encode
 
 RUN = "0123456789abcdef"
 AT_NS = 1_700_000_000_000_000_000

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.store import arrays, series
-from mlops_nb.store.columns import (
+from mlops_nb.store.reading import arrays, series
+from mlops_nb.store.reading.columns import (
     integers,
     pack_integers,
     pack_values,
@@ -21,7 +21,7 @@ from mlops_nb.store.columns import (
     parse_values,
     values,
 )
-from mlops_nb.store.series import Points, pack, spans_as_json, unpack
+from mlops_nb.store.reading.series import Points, pack, spans_as_json, unpack
 
 whole = st.integers(-(2**63), 2**63 - 1)
 ORIGIN = ("e1", "explicit", None, False)

@@ -11,7 +11,8 @@ import pytest
 from events import T0, A, B, metric, run_started
 
 from mlops_nb.errors import MissingExtra
-from mlops_nb.store import Store, arrays
+from mlops_nb.store import Store
+from mlops_nb.store.reading import arrays
 
 COUNT = 20_000
 

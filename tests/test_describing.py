@@ -9,7 +9,7 @@ from events import T0, session_started
 from mlops_nb.environment import read_environment
 from mlops_nb.model import EnvironmentSeen, SessionChanged
 from mlops_nb.store import Store
-from mlops_nb.store.describing import Describer
+from mlops_nb.store.intake.describing import Describer
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ import pytest
 
 from mlops_nb import model
 from mlops_nb.store import Store
-from mlops_nb.store import drain as drain_module
-from mlops_nb.store.codec import decode
-from mlops_nb.store.drain import drain, start_drainer
-from mlops_nb.store.heads import HEADS_FILE, read_group_heads
-from mlops_nb.store.homes import DRAIN_LOCK, fallback_root
-from mlops_nb.store.owner import LEASE_S, OWNER_FILE
-from mlops_nb.store.segments import FRAME
+from mlops_nb.store.intake.drain import drain
+from mlops_nb.store.intake.launching import LOCATION_VARIABLE, start_drainer
 from mlops_nb.store.spool import Spool, identity, read_events
-from mlops_nb.store.spool_folders import find_spools
+from mlops_nb.store.spool.codec import decode
+from mlops_nb.store.spool.folders import find_spools
+from mlops_nb.store.spool.heads import HEADS_FILE, read_group_heads
+from mlops_nb.store.spool.homes import DRAIN_LOCK, fallback_root
+from mlops_nb.store.spool.owner import LEASE_S, OWNER_FILE
+from mlops_nb.store.spool.segments import FRAME
 
 RUN = "0123456789abcdef"
 AT_NS = 1_700_000_000_000_000_000
@@ -224,7 +224,7 @@ _SESSION = """
 import os, sys, time
 from pathlib import Path
 from mlops_nb import model
-from mlops_nb.store.drain import start_drainer
+from mlops_nb.store.intake.launching import start_drainer
 from mlops_nb.store.spool import Spool, identity
 folder, name = Path(sys.argv[1]), sys.argv[2]
 steps, with_drainer = int(sys.argv[3]), sys.argv[4] == "drainer"
@@ -434,7 +434,7 @@ def has_started(spool):
 
 
 def _child_environment(folder):
-    return {**os.environ, drain_module._LOCATION_VARIABLE: str(folder)}
+    return {**os.environ, LOCATION_VARIABLE: str(folder)}
 
 
 def test_the_child_ends_when_the_store_was_removed(spool, folder):
@@ -532,7 +532,7 @@ _DRAIN_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from mlops_nb.store.database import Store
-from mlops_nb.store.drain import drain
+from mlops_nb.store.intake.drain import drain
 import mlops_nb.expressions
 root, user = Path(sys.argv[1]), int(sys.argv[2])
 if os.getuid() == 0:

@@ -16,9 +16,9 @@ import pytest
 from test_drain import LONG_KEY, logged_steps
 
 from mlops_nb.store import Store
-from mlops_nb.store.drain import drain
-from mlops_nb.store.homes import fallback_root
-from mlops_nb.store.spool_folders import find_spools
+from mlops_nb.store.intake.drain import drain
+from mlops_nb.store.spool.folders import find_spools
+from mlops_nb.store.spool.homes import fallback_root
 
 pytest_plugins = ["fault_fixtures"]
 

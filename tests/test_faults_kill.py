@@ -16,9 +16,9 @@ import pytest
 from fault_children import Counter
 
 from mlops_nb.store import Store
-from mlops_nb.store.drain import drain
-from mlops_nb.store.owner import OWNER_FILE
-from mlops_nb.store.spool_folders import find_spools
+from mlops_nb.store.intake.drain import drain
+from mlops_nb.store.spool.folders import find_spools
+from mlops_nb.store.spool.owner import OWNER_FILE
 
 pytest_plugins = ["fault_fixtures"]
 

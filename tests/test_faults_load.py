@@ -13,10 +13,10 @@ import pytest
 from test_drain import logged_steps
 
 from mlops_nb.store import Store
-from mlops_nb.store.drain import drain
-from mlops_nb.store.frames import SEGMENT_BYTES
-from mlops_nb.store.owner import LEASE_S, OWNER_FILE
-from mlops_nb.store.spool_folders import find_spools
+from mlops_nb.store.intake.drain import drain
+from mlops_nb.store.spool.folders import find_spools
+from mlops_nb.store.spool.frames import SEGMENT_BYTES
+from mlops_nb.store.spool.owner import LEASE_S, OWNER_FILE
 
 pytest_plugins = ["fault_fixtures"]
 

@@ -21,9 +21,9 @@ import mlops_nb
 from mlops_nb import model
 from mlops_nb.errors import MlopsNbError, StoreError
 from mlops_nb.store import Store
-from mlops_nb.store.drain import drain
-from mlops_nb.store.owner import LEASE_S, OWNER_FILE
+from mlops_nb.store.intake.drain import drain
 from mlops_nb.store.spool import Spool
+from mlops_nb.store.spool.owner import LEASE_S, OWNER_FILE
 
 pytest_plugins = ["fault_fixtures"]
 

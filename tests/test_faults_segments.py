@@ -11,10 +11,10 @@ from test_drain import LONG_KEY, RUN, log_steps, logged_steps
 
 from mlops_nb import model
 from mlops_nb.store import Store
-from mlops_nb.store.drain import drain
-from mlops_nb.store.frames import HEADER_BYTES, SEGMENT_BYTES, Damage
-from mlops_nb.store.segments import SpoolReader
+from mlops_nb.store.intake.drain import drain
 from mlops_nb.store.spool import Spool, identity, read_events
+from mlops_nb.store.spool.frames import HEADER_BYTES, SEGMENT_BYTES, Damage
+from mlops_nb.store.spool.segments import SpoolReader
 
 pytest_plugins = ["fault_fixtures"]
 

@@ -21,7 +21,7 @@ from test_drain import logged_steps
 from mlops_nb import model
 from mlops_nb.errors import MlopsNbError, RunNotFound, StoreError, StoreTooNew
 from mlops_nb.store import Store, connect, upgrade
-from mlops_nb.store.drain import drain
+from mlops_nb.store.intake.drain import drain
 from mlops_nb.store.schema import SCHEMA
 
 pytest_plugins = ["fault_fixtures"]

@@ -15,7 +15,8 @@ from sqlalchemy import event
 from mlops_nb.display.loading import view_comparison
 from mlops_nb.expressions import parse_query, select_runs
 from mlops_nb.model import EnvironmentSeen, ParamLogged, RunChanged, TagSet
-from mlops_nb.store import Store, pages, schema
+from mlops_nb.store import Store, schema
+from mlops_nb.store.reading import pages
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 made_stores = pytest.importorskip("made_stores")

@@ -10,8 +10,8 @@ import time
 import pytest
 from spool_children import kill, start_writer, state_seen_from_outside
 
-from mlops_nb.store.owner import HEARTBEAT_S, LEASE_S, OWNER_FILE, owner_state
 from mlops_nb.store.spool import Spool
+from mlops_nb.store.spool.owner import HEARTBEAT_S, LEASE_S, OWNER_FILE, owner_state
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 
 from mlops_nb import model
 from mlops_nb.redact import full
-from mlops_nb.store import Store, redacting
-from mlops_nb.store.drain import drain
-from mlops_nb.store.owner import identity
-from mlops_nb.store.redacting import RENAMED, Redaction
+from mlops_nb.store import Store
+from mlops_nb.store.intake import redacting
+from mlops_nb.store.intake.drain import drain
+from mlops_nb.store.intake.redacting import RENAMED, Redaction
 from mlops_nb.store.spool import Spool
+from mlops_nb.store.spool.owner import identity
 
 AT_NS = 1_700_000_000_000_000_000
 LETTERS = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xYzAbCdEfGhJkMnPqRs"

@@ -401,7 +401,7 @@ def test_without_the_library_the_error_says_what_to_install(tmp_path):
 WITH_STORES = """
 from mlops_nb.model import ArtifactLogged
 from mlops_nb.store import Store, care
-from mlops_nb.store.copying import copy_store
+from mlops_nb.store.care.copying import copy_store
 from events import A, T0, run_started
 
 def on_s3(folder):
@@ -438,7 +438,7 @@ def test_a_check_finds_what_is_changed_and_gone_on_the_server(client, tmp_path):
     kinds = client.run(
         WITH_STORES
         + """
-from mlops_nb.store.checking import check_parts
+from mlops_nb.store.care.checking import check_parts
 with on_s3(f"{folder}/b") as store:
     store.apply([run_started(A), *(ArtifactLogged(A, f"f{n}", "file", "x", T0, b"%d" % n)
                                    for n in range(3))])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.store.series import (
+from mlops_nb.store.reading.series import (
     CHUNK_POINTS,
     Points,
     chunks_to_merge,

@@ -18,12 +18,12 @@ from postgres_server import PASSWORD, QUOTED, wait_until
 
 from mlops_nb.model import RunChanged, SessionStarted
 from mlops_nb.store import Store
-from mlops_nb.store import drain as draining
-from mlops_nb.store.drain import drain
+from mlops_nb.store.intake import drainer as draining
+from mlops_nb.store.intake.drain import drain
 from mlops_nb.store.locate import spool_root
-from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
-from mlops_nb.store.spool_folders import find_spools
+from mlops_nb.store.spool.folders import find_spools
+from mlops_nb.store.spool.owner import identity
 
 POINTS = 12_000
 
@@ -127,7 +127,7 @@ def test_the_dead_sessions_of_other_users_are_left_to_them(store, state_dir):
 def start_drain(url: str, spool: Spool) -> subprocess.Popen[bytes]:
     arguments = [str(spool.root), spool.id, str(spool.state_dir), ""]
     return subprocess.Popen(
-        [sys.executable, "-m", "mlops_nb.store.drain", *arguments],
+        [sys.executable, "-m", "mlops_nb.store.intake.drainer", *arguments],
         env={**os.environ, "MLOPS_NB_DRAIN_STORE": url},
         stderr=subprocess.DEVNULL,
     )

@@ -18,7 +18,7 @@ from mlops_nb.model import ParamLogged, RunChanged, TagSet
 from mlops_nb.store import Store, server, upgrade
 from mlops_nb.store.address import digest_of
 from mlops_nb.store.schema import SCHEMA, metadata
-from mlops_nb.store.segments import SpoolPosition
+from mlops_nb.store.spool.segments import SpoolPosition
 
 FEW = 4
 

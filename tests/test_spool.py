@@ -16,8 +16,14 @@ import pytest
 from spool_children import kill, run_child, start_writer, state_seen_from_outside
 
 from mlops_nb import model
-from mlops_nb.store.segments import SEGMENT_BYTES, Damage, SpoolPosition, SpoolReader, spool_id
 from mlops_nb.store.spool import Spool, fallback_root, read_events
+from mlops_nb.store.spool.segments import (
+    SEGMENT_BYTES,
+    Damage,
+    SpoolPosition,
+    SpoolReader,
+    spool_id,
+)
 
 RUN = "0123456789abcdef"
 AT_NS = 1_700_000_000_000_000_000
@@ -319,7 +325,7 @@ _FULL = """
 import resource, sys, time
 from pathlib import Path
 from mlops_nb.store import spool as module
-from mlops_nb.store.segments import SpoolPosition, SpoolReader
+from mlops_nb.store.spool.segments import SpoolPosition, SpoolReader
 root, memory = Path(sys.argv[1]), int(sys.argv[2])
 module.MEMORY_BYTES = memory
 told = []
@@ -474,5 +480,5 @@ def test_the_store_is_named_in_the_one_warning(tmp_path):
 
 
 def test_importing_the_spool_does_not_load_a_database():
-    code = "import sys, mlops_nb.store.spool, mlops_nb.store.drain; print(*sys.modules)"
+    code = "import sys, mlops_nb.store.spool, mlops_nb.store.intake.launching; print(*sys.modules)"
     assert not {"sqlalchemy", "sqlite3", "alembic", "IPython"} & set(run_child(code).split())

@@ -16,10 +16,10 @@ from store_contents import blob_files, change_rows, end_session, full_store, tab
 from mlops_nb.errors import StoreNotFound
 from mlops_nb.model import ArtifactLogged
 from mlops_nb.store import Store, care
-from mlops_nb.store.owner import identity
 from mlops_nb.store.schema import SCHEMA, byte_rows
-from mlops_nb.store.segments import HEADER_BYTES
 from mlops_nb.store.spool import Spool
+from mlops_nb.store.spool.owner import identity
+from mlops_nb.store.spool.segments import HEADER_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,7 @@ from store_contents import (
 from mlops_nb.model import FileSeen, OutputSeen, RunExecuted
 from mlops_nb.store import Store, care
 from mlops_nb.store.blobs import Blobs
-from mlops_nb.store.homes import fallback_root, state_folder
+from mlops_nb.store.spool.homes import fallback_root, state_folder
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 

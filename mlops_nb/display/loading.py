@@ -15,7 +15,7 @@ from mlops_nb.display.comparison import ComparisonView
 from mlops_nb.display.run import RunView
 from mlops_nb.errors import StoreError
 from mlops_nb.lineage import reviewed
-from mlops_nb.store.references import REPLAY_TAG
+from mlops_nb.store.reading.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -32,7 +32,7 @@ from mlops_nb.display.phrases import (
 )
 from mlops_nb.display.view import View, command
 from mlops_nb.documents import runs_document
-from mlops_nb.store.found import FoundRuns
+from mlops_nb.store.reading.found import FoundRuns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from mlops_nb.display.blocks import Block, Fact
-    from mlops_nb.store.backup import BackupReport
-    from mlops_nb.store.checking import CheckReport
-    from mlops_nb.store.collecting import Collection
-    from mlops_nb.store.copying import CopyReport
+    from mlops_nb.store.care.backup import BackupReport
+    from mlops_nb.store.care.checking import CheckReport
+    from mlops_nb.store.care.collecting import Collection
+    from mlops_nb.store.care.copying import CopyReport
     from mlops_nb.store.parts import StoreFinding
 
 STORE_MIME = "application/vnd.mlops-nb.store.v1+json"

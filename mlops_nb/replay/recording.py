@@ -11,7 +11,7 @@ from mlops_nb.errors import BadNotebook
 from mlops_nb.notebook import read_notebook, require_python
 from mlops_nb.replay.places import home_of, notebook_of
 from mlops_nb.replay.trees import trees_of
-from mlops_nb.store.references import REPLAY_TAG
+from mlops_nb.store.reading.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from mlops_nb.replay.restoring import first_cell
 from mlops_nb.replay.secrets import find_secrets, variable_of
 from mlops_nb.replay.trust import stranger
 from mlops_nb.replay.verdicts import verified
-from mlops_nb.store.references import REPLAY_TAG
+from mlops_nb.store.reading.references import REPLAY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

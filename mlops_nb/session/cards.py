@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.capture.outputs import OWN_METADATA
-from mlops_nb.store.heads import read_group_heads
+from mlops_nb.store.spool.heads import read_group_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

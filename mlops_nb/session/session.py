@@ -35,8 +35,8 @@ from mlops_nb.session.hashing import BATCH_WAIT_S, LAST_WAIT_S, Hashing
 from mlops_nb.session.surroundings import Surroundings
 from mlops_nb.source import code_digest
 from mlops_nb.store.locate import locate, spool_root
-from mlops_nb.store.owner import identity
 from mlops_nb.store.spool import Spool
+from mlops_nb.store.spool.owner import identity
 from mlops_nb.tracking import Evidence, Tracker
 from mlops_nb.tracking.tracker import is_only_looking
 
@@ -169,7 +169,7 @@ class Session:
                 self._watch_libraries()
             self._watch_cells()
         with guard("drain"):
-            from mlops_nb.store.drain import start_drainer
+            from mlops_nb.store.intake.launching import start_drainer
 
             tell = self.warn if "://" in self.location else None
             notebook = self.tracker.notebook

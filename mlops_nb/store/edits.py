@@ -24,8 +24,9 @@ from sqlalchemy import delete, func, insert, select, update
 from mlops_nb.errors import EditConflict, EditRefused
 from mlops_nb.model import RunEdit, as_datetime
 from mlops_nb.redact import redact_fully
-from mlops_nb.store import queries, references, schema
-from mlops_nb.store.conditions import IS_THERE
+from mlops_nb.store import schema
+from mlops_nb.store.reading import queries, references
+from mlops_nb.store.reading.conditions import IS_THERE
 from mlops_nb.store.schema import run_edits, runs, tags
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""From the spool into the tables: what events mean for runs, and who takes them in."""
