@@ -164,7 +164,9 @@ def test_killed_kernels_and_drainers_lose_and_double_nothing(tmp_path, nursery, 
 def test_a_killed_kernel_and_its_drainer_lose_and_double_nothing(kernel, nursery):
     kernel.run("%load_ext mlops_nb\n%mlops_track --interactive --quiet")
     kernel.run("import mlops_nb as mn; run = mn.run('churn')")
-    drainer = kernel.evaluate("__import__('mlops_nb.session').session.active().spool.drainer.pid")
+    spool = "__import__('mlops_nb.session').session.active().spool"
+    wait_for(lambda: kernel.evaluate(f"{spool}.drainer is not None"))
+    drainer = kernel.evaluate(f"{spool}.drainer.pid")
     kernel.send(
         "for step in range(10**9):\n"
         "    run.log_metric('loss', float(step), step=step)\n"

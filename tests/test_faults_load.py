@@ -110,7 +110,9 @@ run.end()
 
 
 def test_a_drainer_that_was_killed_is_started_again(tmp_path, nursery):
-    pid = nursery.start("track", tmp_path, body=LOG_AND_WAIT, drainer=True)
+    waiting = "while active().spool.drainer is None:\n    time.sleep(0.005)\n"
+    body = LOG_AND_WAIT.replace('with open("drainer.new"', waiting + 'with open("drainer.new"')
+    pid = nursery.start("track", tmp_path, body=body, drainer=True)
     wait_for((tmp_path / "drainer").exists)
     os.kill(int((tmp_path / "drainer").read_text()), signal.SIGKILL)
     (tmp_path / "killed").touch()

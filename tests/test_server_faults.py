@@ -207,6 +207,7 @@ def test_a_server_that_is_never_there_is_told_once_and_nothing_told_opens_it(
     doctor = kernel.run("%mlops_doctor")
     told = f"{warning} {shown} {doctor.bundles()} {doctor.stdout} {doctor.stderr}".encode()
     home = Path(kernel.evaluate("str(mn.session.active().settings.state_dir)"))
+    wait_until(lambda: kernel.evaluate("mn.session.active().spool.drainer is not None"))
     drainer = kernel.evaluate("mn.session.active().spool.drainer.pid")
     told += files_below(home) + Path(f"/proc/{drainer}/cmdline").read_bytes()
     (warning,) = kernel.evaluate(warnings)

@@ -173,7 +173,9 @@ class Session:
 
             tell = self.warn if "://" in self.location else None
             notebook = self.tracker.notebook
-            start_drainer(self.spool, self.location, notebook=notebook, on_trouble=tell)
+            start_drainer(
+                self.spool, self.location, notebook=notebook, on_trouble=tell, at_once=False
+            )
         with guard("files"):
             self.surroundings.start(self._start_folder(), self.location, self.settings)
         atexit.register(self.close)
@@ -238,6 +240,8 @@ class Session:
             self._background.finish()
             self.tracker.end_all()
             self.spool.append(SessionEnded(self.id, time.time_ns()))
+            if self.spool.drainer is None and self.spool.restart_drainer is not None:
+                self.spool.restart_drainer()
             self.spool.close()
             known.forget()
 

@@ -299,6 +299,9 @@ class NameReader(ScopedNames):
 
     def _expression(self, node: ast.expr) -> None:
         kind = node.__class__
+        while kind is ast.Attribute:
+            node = node.value  # type: ignore[attr-defined]
+            kind = node.__class__
         if kind is ast.Name:
             self.load(node.id)  # type: ignore[attr-defined]
         elif kind is not ast.Constant:
@@ -316,9 +319,6 @@ class NameReader(ScopedNames):
             # In a comprehension it may never come to it.
             self.bound.discard(node.target.id)
 
-    def _attribute(self, node: ast.Attribute) -> None:
-        self._expression(node.value)
-
     def _subscript(self, node: ast.Subscript) -> None:
         self._expression(node.value)
         self._expression(node.slice)
@@ -332,9 +332,26 @@ class NameReader(ScopedNames):
         for operand in node.comparators:
             self._expression(operand)
 
-    def _elements(self, node: ast.Tuple | ast.List) -> None:
+    def _elements(self, node: ast.Tuple | ast.List | ast.Set) -> None:
         for element in node.elts:
             self._expression(element)
+
+    def _slice(self, node: ast.Slice) -> None:
+        for bound in (node.lower, node.upper, node.step):
+            if bound is not None:
+                self._expression(bound)
+
+    def _joined(self, node: ast.JoinedStr | ast.BoolOp) -> None:
+        for value in node.values:
+            self._expression(value)
+
+    def _formatted(self, node: ast.FormattedValue) -> None:
+        self._expression(node.value)
+        if node.format_spec is not None:
+            self._expression(node.format_spec)
+
+    def _inverted(self, node: ast.UnaryOp) -> None:
+        self._expression(node.operand)
 
     def _lambda(self, node: ast.Lambda) -> None:
         self._signature(node.args)
@@ -481,10 +498,15 @@ class NameReader(ScopedNames):
         ast.GeneratorExp: _comprehension,
         ast.DictComp: _dict_comprehension,
         ast.Call: _call,
-        ast.Attribute: _attribute,
         ast.Subscript: _subscript,
         ast.BinOp: _operation,
         ast.Compare: _comparison,
         ast.Tuple: _elements,
         ast.List: _elements,
+        ast.Set: _elements,
+        ast.Slice: _slice,
+        ast.JoinedStr: _joined,
+        ast.BoolOp: _joined,
+        ast.FormattedValue: _formatted,
+        ast.UnaryOp: _inverted,
     }

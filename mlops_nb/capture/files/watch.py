@@ -52,6 +52,7 @@ _SEEN_TIMES = 4
 _MOST_SIZES = 2_000
 _MOST_AHEAD, _KEPT_AHEAD = 20, 1_000
 _MOMENT_NS = 10_000_000
+_OF_THE_SYSTEM = ("/proc/", "/dev/", "/sys/")
 # Of a cell that opens thousands of files the operating system tells the rest, at less cost.
 _ENOUGH_DRAINED, _ENOUGH_TOLD, _MOST_TOLD = 50, 500, 10_000
 
@@ -260,7 +261,7 @@ class FileWatch:
         for text in texts[:_MOST_AHEAD]:
             path = absolute(text, cell.cwd)
             # A server that does not answer would hold up the cell.
-            if path in self._ahead or path.startswith(self._remote):
+            if path in self._ahead or path.startswith((*self._remote, *_OF_THE_SYSTEM)):
                 continue
             is_watched = self._folders.watch(os.path.realpath(os.path.dirname(path)))  # noqa: PTH120
             if os.path.isdir(path):  # noqa: PTH112
@@ -383,7 +384,7 @@ class FileWatch:
             return False
 
     def _is_ignored(self, path: str) -> bool:
-        return path.startswith(("/proc/", "/dev/", "/sys/")) or any(
+        return path.startswith(_OF_THE_SYSTEM) or any(
             path == place or path.startswith(place + os.sep) for place in self._ignored
         )
 

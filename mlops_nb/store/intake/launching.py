@@ -31,6 +31,7 @@ def start_drainer(
     *,
     notebook: str | None = None,
     on_trouble: Callable[[str], None] | None = None,
+    at_once: bool = True,
 ) -> None:
     """Start the process that drains a spool until its owner is gone; once for each spool.
 
@@ -46,6 +47,9 @@ def start_drainer(
         Its groups come first among the heads that the process writes.
     on_trouble
         Is told once, in one line, that a server cannot be used; on a thread of its own.
+    at_once
+        Else by the spool itself, as soon as this process is quiet, and after 5 s at the latest:
+        a process that starts takes time from the one that is busy.
     """
     if spool.drainer is not None or not spool.is_open or not spool.folder.is_dir():
         return
@@ -56,7 +60,8 @@ def start_drainer(
     environment = {**os.environ, **ours}
     command += [*arguments, notebook or ""]
     spool.restart_drainer = partial(_launch, spool, command, environment, on_trouble)
-    spool.restart_drainer()
+    if at_once:
+        spool.restart_drainer()
 
 
 def _launch(

@@ -64,11 +64,13 @@ _PREPARE_AT = SEGMENT_BYTES // 4
 _WAIT_FOR_SEGMENT_S = 2.0
 _PERIOD_S = 1.0
 _BETWEEN_REQUESTS_S = 0.1
+# A process that uses less than so much of a period's CPU time waits for somebody.
+_QUIET_S = 0.3
 _CLOSE_WAIT_S = 2.0
 # How many records one append, or one turn of the keeper, brings back from memory.
 _RETURN_STEP = 256
 
-_MOST_RESTARTS = 10
+_MOST_STARTS = 10
 _WELL_ENDED = (0, 2)
 
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()
@@ -103,7 +105,7 @@ class Spool:
     drainer
         The child process that drains it, once started.
     restart_drainer
-        Starts another one, should that be killed.
+        Starts it as soon as the process is quiet, and another one should that be killed.
     """
 
     @classmethod
@@ -141,7 +143,7 @@ class Spool:
         self.session, self.root, self.state_dir = session_id, root, state_dir
         self.drainer: Popen[bytes] | None = None
         self.restart_drainer: Callable[[], None] | None = None
-        self._restarts = 0
+        self._starts = 0
         self._homes = Homes(root, self.id, session_id, state_dir, on_trouble)
 
         # All of this is guarded by the lock. A finalizer or a signal handler that appends while
@@ -448,13 +450,18 @@ class Spool:
         renewed_at = time.monotonic()
         goes_on = True
         while goes_on:
-            with contextlib.suppress(Empty):
+            cpu_s, is_quiet = time.process_time(), False
+            try:
                 goes_on = self._flushes.get(timeout=_PERIOD_S)
+            except Empty:
+                is_quiet = time.process_time() - cpu_s < _QUIET_S
             while goes_on and not self._flushes.empty():
                 goes_on = self._flushes.get()
             with guard("spool"):
                 self._close_retired()
                 flushed = self._flush_current(flushed)
+                if is_quiet and self.drainer is None:
+                    self._look_after_drainer()
                 if time.monotonic() - renewed_at >= HEARTBEAT_S:
                     renewed_at = time.monotonic()
                     self._homes.renew()
@@ -472,14 +479,14 @@ class Spool:
         return (segment.number, used)
 
     def _look_after_drainer(self) -> None:
-        """Start the drainer again if something killed it, a few times at most."""
+        """Start the drainer, and again if something killed it, a few times at most."""
         drainer, restart = self.drainer, self.restart_drainer
-        if drainer is None or restart is None or self._restarts >= _MOST_RESTARTS:
+        if restart is None or self._starts >= _MOST_STARTS or self._is_closed:
             return
         # It ends by itself where there is nothing to do: the store is gone, or too new for it.
-        if drainer.poll() in {None, *_WELL_ENDED} or self._is_closed:
+        if drainer is not None and drainer.poll() in {None, *_WELL_ENDED}:
             return
-        self._restarts += 1
+        self._starts += 1
         restart()
 
     def _close_retired(self) -> None:
