@@ -269,8 +269,10 @@ class Installed:
                 continue
             if issubclass(kind, ModuleType):
                 self._look_into(value)  # type: ignore[arg-type]
-            else:
-                classes.add(value if issubclass(kind, type) else kind)  # type: ignore[arg-type]
+            elif issubclass(kind, type):
+                classes.add(value)  # type: ignore[arg-type]
+            elif not kind.__flags__ & _IMMUTABLE:
+                classes.add(kind)
         for cls in classes:
             self._offer(cls)
 
@@ -300,6 +302,7 @@ BUILT_IN = {"sklearn": "mlops_nb.autolog.sklearn"}
 _PLAIN = frozenset({int, float, str, bool, bytes, list, dict, tuple, set, type(None), type, range})
 _PLAIN |= {FunctionType, type(len)}
 _PLAIN_VALUES = _PLAIN - {type}
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE: nobody can give it methods
 
 _installed: Installed | None = None
 _process_lock = threading.RLock()

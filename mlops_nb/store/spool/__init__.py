@@ -9,7 +9,6 @@ what was written (a slow disk must not keep the keeper from making segments).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
