@@ -108,6 +108,9 @@ class _Drainer:
             patience_s -= pause_s if is_over else 0.0
             if self._is_there():
                 time.sleep(pause_s)
+        if self._store is not None:
+            with contextlib.suppress(StoreError):
+                self._leave_heads(self._store, self._spool.candidates[0].parent.parent)
         self._close()
         return 0
 
@@ -129,11 +132,15 @@ class _Drainer:
         self._store = Store.open(self._location, create=True)
         if self._store.folder is None:  # what waits since the server was away, of any session
             drain(self._store, timeout_s=0.0, state_dir=self._state_dir)
-        runs = self._store.latest_of_groups(limit=4 * HEADS)
+        self._leave_heads(self._store, self._spool.folders[0])
+        return self._store
+
+    def _leave_heads(self, store: Store, folder: Path) -> None:
+        """Tell the cards of a kernel, or of the next one, which attempts there were."""
+        runs = store.latest_of_groups(limit=4 * HEADS)
         runs.sort(key=lambda run: run.notebook != self._notebook)
         with contextlib.suppress(OSError):
-            write_group_heads(self._spool.folders[0], runs[:HEADS])
-        return self._store
+            write_group_heads(folder, runs[:HEADS])
 
     def _let_go(self, count: int) -> None:
         """Give the connection back while nothing comes: a server has few for many kernels."""

@@ -1,7 +1,8 @@
 """The latest attempt of each group, as a file beside the spool.
 
 A card says how a run compares with the one before it. The kernel has no database open to ask, so
-the process that drains its spool leaves the answer there once, when it starts.
+the process that drains its spool leaves the answer there once, when it starts, and beside all
+spools when it ends: a notebook that is run at once has that of the last session.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _VERSION = 1
 
 
 def write_group_heads(folder: Path, runs: Iterable[Run]) -> None:
-    """Write the heads of groups into a spool's folder, whole or not at all.
+    """Write the heads of groups, whole or not at all.
 
     Parameters
     ----------
     folder
-        Of the spool.
+        Of the spool, or the one around all spools.
     runs
         The latest attempt of each group.
     """
@@ -43,14 +44,21 @@ def write_group_heads(folder: Path, runs: Iterable[Run]) -> None:
 
 
 def read_group_heads(folder: Path) -> Mapping[str, Run]:
-    """Read the latest attempts, by group, as far as a card needs them; {} while not there yet."""
-    try:
-        content = msgpack.unpackb((folder / HEADS_FILE).read_bytes(), strict_map_key=False)
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, list) or content[0] != _VERSION:
-        return {}
-    return {group: _run(group, facts) for group, facts in content[1].items()}
+    """Read the latest attempts, by group, as far as a card needs them; {} while not there yet.
+
+    Parameters
+    ----------
+    folder
+        Of the spool; what the last session left comes next.
+    """
+    for place in (folder, folder.parent.parent):
+        try:
+            content = msgpack.unpackb((place / HEADS_FILE).read_bytes(), strict_map_key=False)
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, list) and content[0] == _VERSION:
+            return {group: _run(group, facts) for group, facts in content[1].items()}
+    return {}
 
 
 def _content(run: Run) -> dict[str, Json]:
