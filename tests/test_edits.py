@@ -320,6 +320,7 @@ def test_an_archived_run_is_left_out_unless_asked_for(store):
     assert ids(store.runs()) == [A]
     assert store.count_runs() == 1
     assert ids(store.latest_of_groups()) == [A]
+    assert ids(store.latest_of_groups(archived=True)) == [B]
     assert (store.get_run("@-1").id, store.get_run("churn").id) == (A, A)
     store.edit_runs([A], {"archived": True})
     for ref in ("@-1", "churn", "@best:auc", "tag:stage"):

@@ -234,10 +234,11 @@ class StoreReader(OpenStore):
         with self._reading() as connection:
             return edits.history(connection, run)
 
-    def latest_of_groups(self, limit: int = 500) -> list[model.Run]:
-        """List the latest attempt of each group, newest first."""
+    def latest_of_groups(self, limit: int = 500, *, archived: bool = False) -> list[model.Run]:
+        """List the latest attempt of each group, newest first; archived ones too if asked for."""
+        statement = queries.latest_of_groups(limit, archived=archived)
         with self._reading() as connection:
-            rows = list(connection.execute(queries.latest_of_groups(limit)).mappings())
+            rows = list(connection.execute(statement).mappings())
             return records.load_runs(connection, rows)
 
     def series(self, run: str, key: str, *, points: int | None = None) -> model.MetricSeries:

@@ -137,7 +137,8 @@ class _Drainer:
 
     def _leave_heads(self, store: Store, folder: Path) -> None:
         """Tell the cards of a kernel, or of the next one, which attempts there were."""
-        runs = store.latest_of_groups(limit=4 * HEADS)
+        # The next attempt's number counts those that were put away, too.
+        runs = store.latest_of_groups(limit=4 * HEADS, archived=True)
         runs.sort(key=lambda run: run.notebook != self._notebook)
         with contextlib.suppress(OSError):
             write_group_heads(folder, runs[:HEADS])

@@ -364,15 +364,16 @@ def remove_key(table: Table, run: str, key: str) -> Delete:
 NEWEST_FIRST = (runs.c.started_at.desc(), runs.c.id.desc())
 
 
-def latest_of_groups(limit: int) -> Select[Any]:
+def latest_of_groups(limit: int, *, archived: bool = False) -> Select[Any]:
     """Read the row of the latest attempt of each group, newest first."""
+    shown = IS_THERE if archived else IS_LISTED
     last = (
         select(runs.c.group_key, func.max(runs.c.attempt).label("attempt"))
         # A child has no attempt of its own. To ask for its parent instead would be to leave the
         # index in which the groups lie one after the other.
-        .where(runs.c.group_key > "", runs.c.attempt > 0, IS_LISTED)
+        .where(runs.c.group_key > "", runs.c.attempt > 0, shown)
         .group_by(runs.c.group_key)
         .subquery()
     )
     is_last = and_(runs.c.group_key == last.c.group_key, runs.c.attempt == last.c.attempt)
-    return select(runs).join(last, is_last).where(IS_LISTED).order_by(*NEWEST_FIRST).limit(limit)
+    return select(runs).join(last, is_last).where(shown).order_by(*NEWEST_FIRST).limit(limit)
