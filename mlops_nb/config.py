@@ -146,7 +146,8 @@ def load_settings(start: Path | None = None, **given: object) -> Settings:
 def _project_layer(start: Path) -> list[_Layer]:
     for folder in (start.absolute(), *start.absolute().parents):
         file = folder / "pyproject.toml"
-        if file.is_file():
+        # Not by `Path.is_file`, which raises where a folder may not be looked into.
+        if os.path.isfile(file):  # noqa: PTH113
             tool = _read_toml(file, about="mlops_nb").get("tool")
             values = tool.get("mlops_nb", {}) if isinstance(tool, dict) else {}
             return [_table_layer(values, file, is_project=True)]
@@ -154,7 +155,7 @@ def _project_layer(start: Path) -> list[_Layer]:
 
 
 def _user_layer(file: Path) -> list[_Layer]:
-    return [_table_layer(_read_toml(file), file)] if file.is_file() else []
+    return [_table_layer(_read_toml(file), file)] if os.path.isfile(file) else []  # noqa: PTH113
 
 
 def _table_layer(values: object, file: Path, *, is_project: bool = False) -> _Layer:

@@ -1,6 +1,8 @@
 """Settings: who may set what, which place wins, and what a bad value says."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,34 @@ def test_a_user_without_a_home_still_gets_a_folder(monkeypatch):
 def _no_home():
     msg = "Could not determine home directory."
     raise RuntimeError(msg)
+
+
+LOCKED_OUT = """
+import os, sys
+from pathlib import Path
+from mlops_nb.config import load_settings
+load_settings(Path("/"))
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+settings = load_settings(Path(sys.argv[1]))
+print(settings.quiet)
+"""
+
+
+def test_a_folder_that_may_not_be_looked_into_has_no_settings(project, tmp_path):
+    write_project(project, "[tool.mlops_nb]\nquiet = true\n")
+    write_user(tmp_path, "quiet = true\n")
+    (tmp_path / "config").chmod(0)
+    project.chmod(0)
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKED_OUT, str(project)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (tmp_path / "config").chmod(0o700)
+    project.chmod(0o700)
+    assert (done.stdout, done.stderr) == ("False\n", "")
