@@ -56,6 +56,9 @@ LOOK_INTERVAL_S = 2.0
 
 CELL_ENDINGS: Mapping[str, RunStatus] = {"ok": "finished", "interrupted": "interrupted"}
 
+# A fault of ours, a store that cannot be written, a server that is away: none hides another.
+_MOST_WARNINGS = 3
+
 
 class Session:
     """One kernel process (or script) with tracking on.
@@ -246,8 +249,8 @@ class Session:
             known.forget()
 
     def warn(self, message: str) -> None:
-        """Say once, in one line, that something of ours went wrong."""
-        if not self.warnings:
+        """Say once, in one line, that something of ours went wrong; other things too, a few."""
+        if message not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
             print(message, file=sys.stderr)  # noqa: T201  # the user's notebook is where they look
         self.warnings.append(message)
 
