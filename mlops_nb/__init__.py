@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlops_nb.api import (
         compare,
         diff,
+        env,
         lineage,
         log,
         log_artifact,
@@ -54,6 +55,7 @@ __all__ = [
     "delete",
     "diff",
     "diff_data",
+    "env",
     "fingerprint",
     "lineage",
     "log",

@@ -333,7 +333,7 @@ class MlopsMagics(Magics):
     def mlops_env(self, line: str) -> View:
         """Show what this session or a run ran on, what differs, or write a lock of it."""
         given = parse_argstring(self.mlops_env, line)
-        return api.environment(
+        return api.env(
             given.action,
             *map(_unquoted, given.runs),
             output=_unquoted(given.output),

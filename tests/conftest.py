@@ -240,6 +240,27 @@ def kernel(kernel_python, new_kernel) -> Kernel:
 # --- stores -------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Where a store is, or will be."""
+    return tmp_path / ".mlops"
+
+
+@pytest.fixture
+def state_dir(tmp_path) -> Path:
+    """The user's state folder, not made yet."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def store(folder):
+    """A new store in `folder`."""
+    from mlops_nb.store import Store
+
+    with Store.open(folder, create=True) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL server of this session of tests."""

@@ -35,22 +35,6 @@ LONG_KEY = "loss." + "k" * 4_200
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / ".mlops"
-
-
-@pytest.fixture
-def state_dir(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def store(folder):
-    with Store.open(folder, create=True) as opened:
-        yield opened
-
-
-@pytest.fixture
 def spool(folder, state_dir, store):
     opened = Spool.create(folder / "spool", "s", state_dir=state_dir)
     opened.append(model.SessionStarted("s", AT_NS, "host", os.getpid(), "3.11", identity()))

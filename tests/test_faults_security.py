@@ -31,22 +31,6 @@ AT_NS = 1_700_000_000_000_000_000
 PACKAGE = Path(mlops_nb.__file__).parent
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / ".mlops"
-
-
-@pytest.fixture
-def state_dir(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def store(folder):
-    with Store.open(folder, create=True) as opened:
-        yield opened
-
-
 def command_line(*arguments, **environment):
     command = [sys.executable, "-m", "mlops_nb", *map(str, arguments)]
     variables = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_NB_")}

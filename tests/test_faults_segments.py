@@ -22,22 +22,6 @@ AT_NS = 1_700_000_000_000_000_000
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / ".mlops"
-
-
-@pytest.fixture
-def state_dir(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def store(folder):
-    with Store.open(folder, create=True) as opened:
-        yield opened
-
-
-@pytest.fixture
 def spool(folder, state_dir, store):
     opened = Spool.create(folder / "spool", "s", state_dir=state_dir)
     opened.append(model.SessionStarted("s", AT_NS, "host", 1, "3.11", identity()))

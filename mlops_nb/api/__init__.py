@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops_nb.api.current import open_store
-from mlops_nb.api.identity import diff, environment, lineage
+from mlops_nb.api.identity import diff, env, lineage
 from mlops_nb.api.logging import (
     log,
     log_artifact,
@@ -22,7 +22,7 @@ from mlops_nb.api.running import run, track
 __all__ = [
     "compare",
     "diff",
-    "environment",
+    "env",
     "lineage",
     "log",
     "log_artifact",

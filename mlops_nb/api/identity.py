@@ -74,7 +74,7 @@ def lineage(what: str, *, downstream: bool = False) -> LineageView:
         )
 
 
-def environment(
+def env(
     action: str = "show",
     *names: str,
     output: str | Path | None = None,
@@ -114,8 +114,8 @@ def environment(
 
     Examples
     --------
-    >>> from mlops_nb.api import environment
-    >>> environment().document()["python"]["implementation"]
+    >>> import mlops_nb as mn
+    >>> mn.env().document()["python"]["implementation"]
     'cpython'
     """
     most = 2 if action == "diff" else 1
