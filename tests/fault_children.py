@@ -169,6 +169,7 @@ def _load() -> None:
     config = Config()
     config.HistoryManager.enabled = False
     InteractiveShell.instance(config=config)
+
     import mlops_nb.api
     import mlops_nb.autolog
     import mlops_nb.capture.files.watch

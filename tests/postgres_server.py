@@ -76,9 +76,13 @@ class PostgresServer:
         try:
             self._run("postgres", "--version")
         except PermissionError:
-            copied = self._folder / "programs"
-            shutil.copytree(self._programs.parent, copied)
-            self._programs = copied / "bin"
+            installed, copied = self._programs.parent, self._folder / "programs"
+            shutil.copytree(installed, copied / "pgserver" / installed.name)
+            # They look for the wheel's own libraries beside its package.
+            libraries = installed.parents[1] / "pgserver.libs"
+            if libraries.is_dir():
+                shutil.copytree(libraries, copied / libraries.name)
+            self._programs = copied / "pgserver" / installed.name / "bin"
 
     def _make(self) -> None:
         secret = self._folder / "password"
