@@ -7,9 +7,11 @@ answers with the child's number. A child does what kernels, readers and drainers
 
 from __future__ import annotations
 
+import importlib
 import json
 import mmap
 import os
+import pkgutil
 import signal
 import struct
 import subprocess
@@ -162,6 +164,9 @@ def _load() -> None:
     """Load what children need, before there are threads, and while everything may be read."""
     import bdb
 
+    import IPython.core.logger
+    import IPython.core.magics.extension
+    import pygments.formatters.terminal256
     import stack_data
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
@@ -174,14 +179,21 @@ def _load() -> None:
     import mlops_nb.autolog
     import mlops_nb.capture.files.watch
     import mlops_nb.capture.files.watching
+    import mlops_nb.environment
     import mlops_nb.expressions
     import mlops_nb.extension
     import mlops_nb.magics
     import mlops_nb.session
     import mlops_nb.store.intake.drainer
+    import mlops_nb.store.intake.launching
+    import mlops_nb.tracking
     from mlops_nb.store import Store
 
-    del bdb, stack_data, mlops_nb
+    ours = mlops_nb.session, mlops_nb.capture, mlops_nb.tracking, mlops_nb.environment
+    for package in (*ours, mlops_nb.autolog):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(found.name)
+    del bdb, IPython, pygments, stack_data, mlops_nb
     folder = Path(os.environ["MLOPS_NB_STATE_DIR"], "warm")
     with Store.open(folder, create=True) as store:
         store.refresh()
