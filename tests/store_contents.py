@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 from events import (
     SECOND,
@@ -33,13 +35,20 @@ from mlops_nb.model import (
     SessionEnded,
     TagSet,
 )
+from mlops_nb.model.pipelines import (
+    CachedStep,
+    Fact,
+    Packed,
+    PackedFile,
+    Schedule,
+    SplitProof,
+    StepRun,
+)
 from mlops_nb.store import Store
 from mlops_nb.store.spool.segments import SpoolPosition
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ENVIRONMENT = "sha256:" + "e" * 64
+VALUE = b"\x93NUMPY values"
 FIGURE = b"\x89PNG figure " * 50
 
 
@@ -92,7 +101,31 @@ def fill(store: Store) -> Store:
         spool_position=SpoolPosition("spool-1", 2, 400),
     )
     store.edit_runs([A], {"note": "the best one", "tags.owner": "ann"}, by="ann")
+    fill_pipelines(store)
     return store
+
+
+def kept_value(store: Store, name: str, data: bytes = VALUE) -> Packed:
+    """A unit with one value whose bytes are in a store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "0.bin")
+        path.write_bytes(data)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        unit = Packed((name,), "npy", (PackedFile(path.name, digest, len(data)),), f"nbfp1:{name}")
+        store.put_values(unit, Path(folder))
+    return unit
+
+
+def fill_pipelines(store: Store) -> None:
+    """Put something into every table of pipelines."""
+    unit = kept_value(store, "model")
+    store.save_cached(CachedStep("sha256:k1", "churn", "train", A, T0, {"source": []}, (unit,)))
+    store.record_step(StepRun("p1", "train", "done", run=A, key="sha256:k1", ended_at_ns=T0))
+    store.save_proof(SplitProof("churn", "sha256:s1", "equal", T0))
+    store.save_facts("churn", [Fact("train", "mutates", ("frame",), "xxh3:1", "in cell 4")])
+    store.save_schedule(Schedule("c1", "nightly", "0 6 * * *", "UTC", "/srv/churn"))
+    assert store.claim_firing("c1", T0, {"host": "elsewhere"}, 60)
+    assert store.finish_firing("c1", T0, {"host": "elsewhere"})
 
 
 def full_store(folder: Path) -> Store:

@@ -11,7 +11,7 @@ from events import A, metric, run_started
 from sqlalchemy import event
 
 from mlops_nb.store import Store, connect, upgrade
-from mlops_nb.store.schema import metadata
+from mlops_nb.store.schema import SCHEMA, metadata
 
 
 @pytest.fixture
@@ -21,14 +21,15 @@ def folder(tmp_path):
     return tmp_path / ".mlops"
 
 
-NEXT_STEP = '''
+NOW, NEXT, AFTER = (f"{SCHEMA + more:04d}" for more in range(3))
+NEXT_STEP = f'''
 """A column more."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "{NEXT}"
+down_revision = "{NOW}"
 branch_labels = None
 depends_on = None
 
@@ -43,9 +44,9 @@ def next_version(tmp_path, monkeypatch):
     """Let this package be the next version, whose runs have a column more."""
     steps = tmp_path / "migrations"
     shutil.copytree(upgrade.MIGRATIONS, steps, ignore=shutil.ignore_patterns("__pycache__"))
-    (steps / "versions" / "v0004_colour.py").write_text(NEXT_STEP)
+    (steps / "versions" / f"v{NEXT}_colour.py").write_text(NEXT_STEP)
     monkeypatch.setattr(upgrade, "MIGRATIONS", steps)
-    monkeypatch.setattr(upgrade, "SCHEMA", 4)
+    monkeypatch.setattr(upgrade, "SCHEMA", SCHEMA + 1)
     return steps
 
 
@@ -86,37 +87,37 @@ def test_the_migrations_make_the_same_tables_as_a_new_store_has(folder, tmp_path
 def test_an_older_store_is_brought_up_to_date_and_keeps_its_runs(folder, next_version):
     with Store.open(folder) as store:
         assert store.get_run(A).metrics["auc"].value == 0.9
-    assert schema_of(folder / "store.db") == 4
+    assert schema_of(folder / "store.db") == SCHEMA + 1
     assert "colour" in tables_of(folder / "store.db")["runs"]
 
 
 def test_before_that_a_private_copy_of_it_is_made(folder, next_version):
     Store.open(folder).close()
-    backup = folder / "store.db.schema-3.backup"
-    assert schema_of(backup) == 3
+    backup = folder / f"store.db.schema-{SCHEMA}.backup"
+    assert schema_of(backup) == SCHEMA
     assert "colour" not in tables_of(backup)["runs"]
     assert backup.stat().st_mode & 0o077 == 0
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(folder, next_version):
-    broken = next_version / "versions" / "v0004_colour.py"
+    broken = next_version / "versions" / f"v{NEXT}_colour.py"
     broken.write_text(NEXT_STEP + '    op.add_column("gone", sa.Column("x", sa.String()))\n')
     with pytest.raises(Exception, match="gone"):
         Store.open(folder)
-    assert schema_of(folder / "store.db") == 3
+    assert schema_of(folder / "store.db") == SCHEMA
     assert "colour" not in tables_of(folder / "store.db")["runs"]
 
 
 def test_two_steps_run_in_order(folder, next_version, monkeypatch):
-    second = NEXT_STEP.replace("0004", "0005").replace("0003", "0004")
-    (next_version / "versions" / "v0005_size.py").write_text(second.replace("colour", "size"))
-    monkeypatch.setattr(upgrade, "SCHEMA", 5)
+    second = NEXT_STEP.replace(NEXT, AFTER).replace(NOW, NEXT)
+    (next_version / "versions" / f"v{AFTER}_size.py").write_text(second.replace("colour", "size"))
+    monkeypatch.setattr(upgrade, "SCHEMA", SCHEMA + 2)
     Store.open(folder).close()
     assert {"colour", "size"} <= set(
         tables_of(folder / "store.db")["runs"].replace(",", "").split()
     )
     Store.open(folder).close()
-    assert schema_of(folder / "store.db") == 5
+    assert schema_of(folder / "store.db") == SCHEMA + 2
 
 
 def test_opening_a_current_store_costs_one_statement(folder):

@@ -11,6 +11,7 @@ from mlops_nb.redact import redact_file
 from mlops_nb.store import connect, edits, schema
 from mlops_nb.store.intake import endings, moves
 from mlops_nb.store.intake.fold import Fold
+from mlops_nb.store.pipelines.writer import PipelineWriter
 from mlops_nb.store.reader import StoreReader
 from mlops_nb.store.reading import queries
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _DRAIN_TIMEOUT_S = 10.0
 
 
-class Store(StoreReader):
+class Store(PipelineWriter, StoreReader):
     """The one place where runs, executions and their bytes are.
 
     Open one with `Store.open`, in a ``with`` statement. It may be used by several threads, and

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlops_nb import model
 from mlops_nb.store import edits, locate, schema, server
 from mlops_nb.store.intake import streams
-from mlops_nb.store.opened import OpenStore
+from mlops_nb.store.pipelines.reader import PipelineReader
 from mlops_nb.store.reading import curves, dataframes, pages, queries, records, references
 from mlops_nb.store.reading.found import FoundRuns
 from mlops_nb.store.spool.homes import state_folder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class StoreReader(OpenStore):
+class StoreReader(PipelineReader):
     """The reading half of a store; see `store.Store`."""
 
     # --- spools -------------------------------------------------------------------------------

@@ -7,10 +7,6 @@ one run may arrive from several spools, in any order, and none may be refused fo
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import TYPE_CHECKING, Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -19,98 +15,52 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
-    String,
     Table,
-    TypeDecorator,
     func,
 )
 
-if TYPE_CHECKING:
-    from sqlalchemy import Dialect
-    from sqlalchemy.types import TypeEngine
+from mlops_nb.store.column_kinds import JsonText, Key, Text, dump_json, metadata
+from mlops_nb.store.pipelines import tables as of_pipelines
 
-SCHEMA = 3
+__all__ = [
+    "PIPELINE_TABLES",
+    "SCHEMA",
+    "JsonText",
+    "Key",
+    "Text",
+    "artifacts",
+    "byte_rows",
+    "data_uses",
+    "dump_json",
+    "environments",
+    "executions",
+    "files",
+    "fingerprints",
+    "meta",
+    "metadata",
+    "metric_chunks",
+    "metrics",
+    "models",
+    "outputs",
+    "param_versions",
+    "params",
+    "run_edits",
+    "run_executions",
+    "runs",
+    "sessions",
+    "sources",
+    "spools",
+    "stream_pieces",
+    "tags",
+]
+
+SCHEMA = 4
 """Number of this schema; the Alembic revision is the same number in four digits."""
 
-
-class Text(TypeDecorator[str]):
-    """Text of any origin: what a database cannot encode is written as an escape."""
-
-    impl = String
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        """Sort by code point everywhere, as SQLite does, not by a server's own language."""
-        return dialect.type_descriptor(
-            String(collation="C") if dialect.name == "postgresql" else String()
-        )
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Replace lone surrogates, and NUL where the server has no such character."""
-        if value is None or value.isascii():
-            clean = value
-        else:
-            clean = value.encode("utf-8", "backslashreplace").decode("utf-8")
-        if clean is not None and dialect.name == "postgresql":
-            clean = clean.replace("\0", "\\x00")
-        return clean
-
-
-class Key(Text):
-    """Text that stands in an index, which on a server holds only so much.
-
-    What is longer ends there in a digest of the whole: no two such texts become one.
-
-    Parameters
-    ----------
-    limit_bytes
-        How much of it a server keeps. All of one index may be 2,700 together.
-    """
-
-    cache_ok = True
-
-    def __init__(self, limit_bytes: int = 800) -> None:
-        super().__init__()
-        self.limit_bytes = limit_bytes
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Replace what `Text` does, and the end of what is too long."""
-        clean = super().process_bind_param(value, dialect)
-        if clean is None or dialect.name != "postgresql" or 4 * len(clean) <= self.limit_bytes:
-            return clean
-        data = clean.encode("utf-8")
-        if len(data) <= self.limit_bytes:
-            return clean
-        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        kept = data[: self.limit_bytes - len(digest) - 3].decode("utf-8", "ignore")
-        return f"{kept}…{digest}"
-
-
-class JsonText(TypeDecorator[Any]):
-    """JSON as text, with NaN and Infinity as Python writes them."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Write JSON; what JSON does not know becomes its `str`, so that nothing is refused."""
-        del dialect
-        return None if value is None else dump_json(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """Read JSON."""
-        del dialect
-        return None if value is None else json.loads(value)
-
-
-def dump_json(value: object) -> str:
-    """Write a value as compact JSON, the same text for the same value."""
-    return json.dumps(value, separators=(",", ":"), default=str)
-
+PIPELINE_TABLES = of_pipelines.TABLES
+"""Those of `store.pipelines`, whose rows change after they were written."""
 
 # A table without row ids lies in the order of its key: what a run has is found by one look.
-metadata = MetaData()
 
 meta = Table(
     "meta",

@@ -7,6 +7,9 @@ complete or not there: it is written beside its place and then put there in one 
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -21,6 +24,7 @@ __all__ = ["Blobs", "Kept", "Place", "Stray", "hexes_of"]
 State: TypeAlias = Literal["ok", "gone", "changed"]
 
 _ALGORITHM = "sha256:"
+_FUTURE_S = 24 * 3600.0  # whatever a server's clock says
 
 
 class Place(Protocol):
@@ -123,6 +127,72 @@ class Blobs:
             size = stream.tell()
         self._place.copy(hexes, file, size)
         return _ALGORITHM + hexes, size
+
+    def adopt(self, digest: str, file: Path, size_bytes: int) -> None:
+        """Store a file whose address is known; it may only be read from then on.
+
+        In a folder on the same file system it is linked and not read, so the address is believed;
+        else it is checked while it is copied.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        StoreUnwritable
+            The folder may not be written, or its disk is full; the server is away or says no.
+        StoreError
+            The file is not what the address says, or has another size.
+        """
+        hexes = hexes_of(digest, self.root)
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+            problem = f"{file.name} is not the file of {size_bytes:,} bytes that it was"
+            raise StoreError(self.root, problem, "Nothing was written.")
+        if isinstance(self._place, LocalFiles):
+            self._place.adopt(hexes, file, size_bytes)
+            return
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != hexes:
+                raise self._changed(digest)
+        self._place.copy(hexes, file, size_bytes)
+
+    def lend(self, digest: str, file: Path, size_bytes: int) -> None:
+        """Lay the bytes at an address at a path, only to be read, once they were checked.
+
+        In a folder on the same file system the file is a link, and bytes that were checked or
+        stored through this object, and not touched since, are not read again.
+
+        Raises
+        ------
+        StoreError
+            Nothing is there, or it was changed; then there is nothing at the path.
+        """
+        hexes = hexes_of(digest, self.root)
+        if isinstance(self._place, LocalFiles):
+            try:
+                is_right = self._place.lend(hexes, file)
+            except FileNotFoundError:
+                raise self._missing(digest) from None
+            except OSError as error:
+                raise self._unreadable(digest, error) from None
+            if not is_right:
+                raise self._changed(digest)
+            return
+        draft = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            with draft.open("xb") as stream:
+                for chunk in self.chunks(digest, size_bytes):
+                    stream.write(chunk)
+            draft.chmod(0o400)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def discard(self, digest: str) -> bool:
+        """Remove bytes that are not what their address says; whether it did."""
+        if self.state(digest) != "changed":
+            return False
+        return self._place.remove(hexes_of(digest, self.root), time.time() + _FUTURE_S)
 
     def read(self, digest: str) -> bytes:
         """Read the bytes at an address, and check that they are what the address says.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import time
@@ -25,6 +26,8 @@ _ADDRESS_DIGITS = 64
 # written. Within this time they still are; the least grace of a collection is far longer.
 TOUCH_AFTER_S = 600.0
 _MANY_FILES = 100
+_ONLY_READ = 0o400
+_MARK = "user.mlops_nb.as_put"
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINKS = {errno.ELOOP, errno.ENOTDIR}
 
@@ -83,6 +86,8 @@ class LocalFiles:
         self._root = root
         self._is_checked = False
         self._unsynced: list[Path] = []
+        # Bytes that this object has put there or read in full, as long as nobody touches them.
+        self._known: dict[str, tuple[int, int, int]] = {}
 
     def write(self, hexes: str, data: bytes) -> None:
         """Write bytes, unless they are there."""
@@ -125,6 +130,49 @@ class LocalFiles:
         """
         with self._folder_to_write(hexes) as folder:
             self._take(folder, hexes, chunks)
+
+    def adopt(self, hexes: str, file: Path, size_bytes: int) -> None:
+        """Link a file into its place, or copy it where that cannot be; it may then only be read.
+
+        What is there already gives way: it may be damaged, and this is not.
+
+        Raises
+        ------
+        StoreUnwritable
+            The folder may not be written, or its disk is full.
+        StoreError
+            The file had to be copied, and is not what its address says.
+        """
+        name, draft = hexes[2:], _draft_name(hexes)
+        with self._folder_to_write(hexes) as folder:
+            there = _regular(folder, name)
+            if there is not None and self._known.get(hexes) == _stamp(there):
+                self._is_there(folder, hexes, size_bytes)
+                self._know(folder, hexes)
+                return
+            try:
+                os.link(file, draft, dst_dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError:  # another file system, or one without links
+                with file.open("rb") as source:
+                    self._take(folder, hexes, iter(lambda: source.read(COPY_BYTES), b""))
+                _seal(name, folder)
+            else:
+                self._settle(folder, hexes, draft, size_bytes)
+            self._know(folder, hexes)
+
+    def lend(self, hexes: str, file: Path) -> bool:
+        """Link bytes to a path, or copy them, once they were checked; False if they are wrong."""
+        with self.open(hexes) as stream:
+            stamp = _stamp(os.fstat(stream.fileno()))
+            if self._known.get(hexes) != stamp and not _is_marked(stream.fileno(), stamp):
+                if _sha256(stream) != hexes:
+                    return False
+                self._known[hexes] = stamp
+            stream.seek(0)
+            self._lay(hexes, stream, file)
+        return True
 
     def read(self, hexes: str) -> bytes:
         """Read bytes, whatever they are."""
@@ -260,6 +308,51 @@ class LocalFiles:
             else:
                 yield _stray(path)
 
+    # --- links --------------------------------------------------------------------------------
+
+    def _settle(self, folder: int, hexes: str, draft: str, size_bytes: int) -> None:
+        """Put a link to somebody's file in its place, once that cannot be written any more."""
+        try:
+            status = os.stat(draft, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
+                self._require("", hexes)
+            _seal(draft, folder)
+            # Two names of one file cannot replace each other: then it is there already.
+            os.replace(draft, hexes[2:], src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            raise _unwritable(self._root, error) from None
+        finally:
+            _forget(folder, draft)
+        self._unsynced.append(self._root / hexes[:2] / hexes[2:])
+
+    def _know(self, folder: int, hexes: str) -> None:
+        status = _regular(folder, hexes[2:])
+        if status is not None:
+            self._known[hexes] = _stamp(status)
+
+    def _lay(self, hexes: str, stream: BinaryIO, file: Path) -> None:
+        """Lay the bytes of an open file at a path, in place of what may be there."""
+        draft = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            if not self._is_linked(hexes, stream, draft):
+                with draft.open("xb") as copy:
+                    shutil.copyfileobj(stream, copy, COPY_BYTES)
+            draft.chmod(_ONLY_READ)
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _is_linked(self, hexes: str, stream: BinaryIO, draft: Path) -> bool:
+        """Link what is open, and nothing that was put in its place meanwhile."""
+        try:
+            os.link(self._root / hexes[:2] / hexes[2:], draft, follow_symlinks=False)
+        except OSError:
+            return False
+        if os.path.samestat(draft.lstat(), os.fstat(stream.fileno())):
+            return True
+        draft.unlink()
+        return False
+
     # --- one file -----------------------------------------------------------------------------
 
     def _is_there(self, folder: int, hexes: str, size_bytes: int) -> bool:
@@ -311,6 +404,55 @@ class LocalFiles:
         if written != hexes:
             problem = f"the bytes for sha256:{hexes} were changed"
             raise StoreError(str(self._root), problem, "Nothing was written; try again.")
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(COPY_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _seal(name: str, folder: int) -> None:
+    """Let a file be young, only to be read, and known as it is."""
+    # By the clock: the time that a file system takes itself may stand still for milliseconds, and
+    # then a second change would leave it as it is.
+    now = time.time_ns()
+    os.utime(name, ns=(now, now), dir_fd=folder, follow_symlinks=False)
+    _mark(name, folder)
+    os.chmod(name, _ONLY_READ, dir_fd=folder)
+
+
+def _mark(name: str, folder: int) -> None:
+    """Write into a file's attributes how it looks as long as nobody has written to it again.
+
+    Any process may then use it without reading it first. Where a file system has no attributes,
+    each reads it.
+    """
+    if not hasattr(os, "setxattr"):
+        return
+    handle = os.open(name, _TO_READ, dir_fd=folder)
+    try:
+        os.setxattr(handle, _MARK, repr(_stamp(os.fstat(handle))).encode())
+    except OSError:
+        return
+    finally:
+        os.close(handle)
+
+
+def _is_marked(handle: int, stamp: tuple[int, int, int]) -> bool:
+    """Say whether a file looks as it did when it was put here, and can only be read since."""
+    if not hasattr(os, "getxattr") or stat.S_IMODE(os.fstat(handle).st_mode) != _ONLY_READ:
+        return False
+    try:
+        return os.getxattr(handle, _MARK) == repr(stamp).encode()
+    except OSError:
+        return False
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """Tell one state of a file from another; links come and go without a change of it."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def why_unreadable(error: OSError) -> str:

@@ -29,6 +29,8 @@ from mlops_nb.store.parts import (
     no_progress,
     snapshot,
 )
+from mlops_nb.store.pipelines import leases
+from mlops_nb.store.pipelines.tables import cached_steps, step_runs
 from mlops_nb.store.reading.queries import source_digest
 from mlops_nb.store.spool.owner import is_gone
 
@@ -326,6 +328,20 @@ def _check_leases(connection: Connection, report: CheckReport) -> None:
         remedy = "Look at them: mlops-nb runs \"status = 'running'\""
         report.add("run-open", text, remedy, [str(id_) for id_ in running])
 
+    if steps := list(_open_steps(connection)):
+        text = f"steps of pipelines that count as running, and nobody runs: {len(steps):,}"
+        remedy = "See them: mlops-nb status. To run the pipeline again goes on from there"
+        report.add("step-open", text, remedy, steps)
+
+
+def _open_steps(connection: Connection) -> Iterator[str]:
+    table = step_runs
+    now = leases.now_ns(connection)
+    chosen = select(table).where(table.c.state == "running").order_by(table.c.position)
+    for row in connection.execute(chosen).mappings():
+        if leases.judge(row, now) == "over":
+            yield f"{row['step']} of run {row['pipeline_run'][:8]}"
+
 
 def _is_gone(owner: object) -> bool:
     return isinstance(owner, dict) and is_gone(owner)
@@ -422,6 +438,10 @@ def _hash(
         report.add("blob-changed", text, remedy, damaged)
 
 
+# Of an output only a part may be kept.
+_SIZED = frozenset({schema.artifacts.name, cached_steps.name})
+
+
 def _check_names(
     connection: Connection, report: CheckReport, sizes: dict[str, int], blobs: Blobs
 ) -> None:
@@ -436,14 +456,14 @@ def _check_names(
         if hexes not in sizes:
             if not blobs.has(digest):  # it may have come since they were listed
                 missing[said] = None
-        elif table == schema.artifacts.name and size_bytes != sizes[hexes]:
+        elif table in _SIZED and size_bytes not in {-1, sizes[hexes]}:
             short[said] = None
     if missing:
-        text = f"outputs and artifacts whose bytes are not there: {len(missing):,}"
+        text = f"outputs, artifacts and results whose bytes are not there: {len(missing):,}"
         remedy = "Take them from a backup: mlops-nb store copy BACKUP THIS"
         report.add("blob-missing", text, remedy, list(missing))
     if short:
-        text = f"artifacts with another size than their bytes: {len(short):,}"
+        text = f"artifacts and results with another size than their bytes: {len(short):,}"
         report.add("blob-size", text, "See which of the two is right", list(short))
 
 

@@ -22,6 +22,7 @@ from mlops_nb.store import edits, schema
 from mlops_nb.store.care.blob_copying import listed
 from mlops_nb.store.care.blob_references import hexes_in, mentioned, named_blobs
 from mlops_nb.store.parts import DAY_S, GRACE_S, no_progress, snapshot
+from mlops_nb.store.pipelines.results import forget_runs
 from mlops_nb.store.reading.queries import in_chunks
 from mlops_nb.store.schema import executions, files, runs, sessions
 
@@ -301,6 +302,7 @@ def _remove_rows(parts: StoreParts, found: Collection) -> None:
         return
     with parts.writing() as connection:
         edits.collect(connection, found.runs, time.time_ns())
+        forget_runs(connection, found.runs)
         for table in edits.PARTS:
             connection.execute(delete(table).where(_late(table)))
         # Looked at again: somebody may have copied a run here that needs one of them.
@@ -348,11 +350,11 @@ def _needed(
     connection: Connection, candidates: set[str], dead_runs: set[str], dead_cells: set[str]
 ) -> set[str]:
     """Find which bytes are named by rows that stay, or are mentioned anywhere."""
-    dead = {schema.artifacts.name: dead_runs, schema.outputs.name: dead_cells}
+    dead = {schema.outputs.name: dead_cells}
     named = {
         hexes
         for table, owner, digest, _ in named_blobs(connection)
-        if owner not in dead[table] and (hexes := hexes_in(digest)) in candidates
+        if owner not in dead.get(table, dead_runs) and (hexes := hexes_in(digest)) in candidates
     }
     return named | mentioned(connection, candidates - named)
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete
 
@@ -31,6 +31,7 @@ from mlops_nb.store.care.copy_plan import (
     plan_copy,
 )
 from mlops_nb.store.care.table_rows import (
+    CHANGING,
     OTHERS,
     PIECES,
     Digests,
@@ -264,7 +265,7 @@ class _Copying:
             there.execute(queries.insert_new(shape.plain, there.dialect.name), rows)
 
     def _add_contents(self, there: Connection, name: str, batch: Sequence[Row]) -> None:
-        """Add what lies under the digest of what it is."""
+        """Add what lies under the digest of what it is; of what changes, its later state."""
         shape = shape_of(name)
         keys = [row[0] for row in batch]
         known = {shape.key_of(row): row for row in _read_there(there, name, shape.names[0], keys)}
@@ -272,6 +273,10 @@ class _Copying:
         for row in batch:
             before = known.get(shape.key_of(row))
             if before is None or before == row:
+                continue
+            if name in CHANGING and _is_later(shape.named(row), shape.named(before)):
+                statement = queries.upsert(shape.plain, there.dialect.name)
+                there.execute(statement, [shape.named(row)])
                 continue
             self._kept.setdefault(name, set()).add(shape.key_of(row))
             if name == schema.environments.name:
@@ -338,7 +343,9 @@ class _Copying:
                 if hexes is not None and hexes not in known and not target.blobs.has(digest):
                     missing[f"{digest} of {table.removesuffix('s')} of {owner}"] = None
         if missing:
-            text = f"outputs and artifacts whose bytes are in neither store: {len(missing):,}"
+            text = (
+                f"outputs, artifacts, results whose bytes are in neither store: {len(missing):,}"
+            )
             remedy = "A backup may have them: mlops-nb store copy BACKUP TO"
             found = StoreFinding("blob-missing", text, remedy, examples_of(list(missing)))
             self._report.findings.append(found)
@@ -407,6 +414,10 @@ class _Copying:
 
 _WRITTEN: tuple[Decision, ...] = ("new", "update", "merge", "add")
 _COMPARED: tuple[Decision, ...] = ("new", "update", "same")
+
+
+def _is_later(row: dict[str, Any], before: dict[str, Any]) -> bool:
+    return bool(row["changed_at"] > before["changed_at"])
 
 
 def _read_there(there: Connection, name: str, column: str, ids: Sequence[str]) -> Iterator[Row]:

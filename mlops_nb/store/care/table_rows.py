@@ -52,9 +52,17 @@ _IDS = {
     "sessions": ("id",),
     "executions": ("id", "session"),
     "spools": ("id",),
+    "step_runs": ("pipeline_run",),
+    "cached_steps": ("made_by",),
+    "schedules": ("id",),
 }
 _OURS = ("run", "execution")
-_ADDRESSES = {"outputs": "digest", "artifacts": "digest"}
+_ADDRESSES = {
+    "outputs": "digest",
+    "artifacts": "digest",
+    "step_runs": "notebook",
+    "cached_steps": "notebook",
+}
 
 
 class BadRow(ValueError):
@@ -153,7 +161,9 @@ OTHERS = tuple(
     if table.name
     not in {*RUN_PARTS, *EXECUTION_PARTS, "runs", "executions", "sessions", "spools", *NOT_ROWS}
 )
-"""Tables of contents, each row under the digest of what it is."""
+"""Tables of contents, each row under the digest of what it is, and those of `CHANGING`."""
+CHANGING = frozenset(table.name for table in schema.PIPELINE_TABLES)
+"""Tables whose rows change: of two states the one with the later ``changed_at`` counts."""
 
 
 def read_rows(

@@ -1,0 +1,1 @@
+"""What a store keeps of pipelines: steps that ran, results to use again, proofs, schedules."""
