@@ -30,6 +30,8 @@ from mlops_nb.expressions.values import comparable, is_lower_better, nanoseconds
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from mlops_nb.expressions.conditions import holds, parse_condition
+
 __all__ = [
     "Both",
     "Compare",
@@ -40,13 +42,25 @@ __all__ = [
     "Order",
     "Query",
     "comparable",
+    "holds",
     "is_lower_better",
     "matches",
+    "parse_condition",
     "parse_query",
     "select_runs",
 ]
 
+_OF_STEPS = frozenset({"holds", "parse_condition"})
 _RELATIVE = re.compile(r"[+-][\d.]+[a-z]", re.IGNORECASE)
+
+
+def __getattr__(name: str) -> object:
+    # Looking at runs is no reason to load the conditions of steps.
+    if name in _OF_STEPS:
+        from mlops_nb.expressions import conditions
+
+        return getattr(conditions, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def parse_query(text: str, *, order_by: str | None = None, now: datetime | None = None) -> Query:

@@ -1,0 +1,1 @@
+"""A notebook as steps: what each needs and gives, and how they run."""
