@@ -51,6 +51,8 @@ class Column:
         Whether cells carry a difference beside their value.
     has_bars
         Whether bars are drawn as text, too, where they cannot lie behind the cells.
+    bar_letters
+        How many letters such a bar is long.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Column:
     hover: str = ""
     has_changes: bool = False
     has_bars: bool = False
+    bar_letters: int = 8
 
 
 @record
@@ -72,6 +75,8 @@ class Cell:
         The difference to the baseline, with its mark and tone.
     bar
         0 to 1, drawn behind the cell; None for no bar.
+    bar_from
+        0 to 1, where the bar begins.
     curve
         Values to draw before the text.
     """
@@ -81,6 +86,7 @@ class Cell:
     hover: str = ""
     change: Span | None = None
     bar: float | None = None
+    bar_from: float = 0.0
     curve: tuple[float, ...] = ()
 
 

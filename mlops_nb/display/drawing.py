@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from mlops_nb.display.formats import one_line, shortened, width
+from mlops_nb.display.formats import clean, one_line, shortened, width
+from mlops_nb.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mlops_nb.lineage.folding import Box, Picture
 
@@ -26,6 +27,7 @@ _FILLS = {
     "metric": "#2a7a57",
     "artifact": "#86662f",
     "run": "#4a5560",
+    "step": "#3f6ea5",
 }
 _LINE, _FOCUS = "#8a8a8a", "#d9961a"
 _LETTER, _TITLE_LETTER, _ROW, _PADDING, _TOP = 6.9, 7.5, 15, 9, 7
@@ -33,7 +35,17 @@ _BETWEEN_LAYERS, _BETWEEN_BOXES, _MARGIN = 34, 14, 8
 _LONGEST, _MOST_ROWS = 26, 4
 _FOLD, _SLANT, _ROUND = 9, 8, 13
 _SWEEPS = 6
+_NOTE, _NOTE_LETTER, _NOTE_HEIGHT = "#6a6f76", 6.1, 17
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+
+
+@record
+class ArrowNote:
+    """What stands on an arrow; `about` is what one reads where it can be pointed at."""
+
+    text: str
+    about: str = ""
+    is_dashed: bool = False
 
 
 @dataclass(slots=True)
@@ -60,16 +72,31 @@ class _Layout:
     layers: list[list[_Place]] = field(default_factory=list)
     # Each arrow as the places that it passes, from its box to its box.
     ways: list[list[_Place]] = field(default_factory=list)
+    notes: list[ArrowNote | None] = field(default_factory=list)
 
 
-def draw(picture: Picture) -> tuple[str, int]:
-    """Draw boxes and arrows as an SVG document; give it with its width in pixels."""
+def draw(
+    picture: Picture, notes: Mapping[tuple[str, str], ArrowNote] | None = None
+) -> tuple[str, int]:
+    """Draw boxes and arrows as an SVG document; give it with its width in pixels.
+
+    Parameters
+    ----------
+    picture
+        Boxes and arrows.
+    notes
+        What stands on an arrow, by the ids of its boxes.
+    """
     layout = _Layout()
+    layout.notes = [(notes or {}).get(edge) for edge in picture.edges]
     _place_in_layers(layout, picture)
     _order(layout)
     _stack(layout)
+    labels = _labels(layout)
     width_, height = _size(layout)
+    height = max([height, *(y + _NOTE_HEIGHT + _MARGIN for _, y, _, _ in labels)])
     parts = [*_arrows(layout), *(_box(p) for p in layout.places.values() if p.box is not None)]
+    parts += [_label(*label) for label in labels]
     head = f'<path d="M0,0 L7,3.5 L0,7 z" fill="{_LINE}"/>'
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_:.0f}" height="{height:.0f}" '
@@ -165,7 +192,7 @@ def _stack(layout: _Layout) -> None:
             place.x = x
             # Boxes of a layer are as wide as each other, so that arrows begin on one line.
             place.width = widest
-        x += widest + _BETWEEN_LAYERS
+        x += widest + _gap_after(layout, layer)
     near: dict[str, list[_Place]] = {}
     for way in layout.ways:
         for start, end in itertools.pairwise(way):
@@ -184,6 +211,40 @@ def _stack(layout: _Layout) -> None:
     for layer in layout.layers:
         for place in layer:
             place.y += _MARGIN - top
+
+
+def _gap_after(layout: _Layout, layer: list[_Place]) -> float:
+    """Leave room for the longest note that stands on an arrow's last part."""
+    here = {place.id for place in layer}
+    widths = [
+        _note_width(note)
+        for way, note in zip(layout.ways, layout.notes, strict=True)
+        if note is not None and way[-2].id in here
+    ]
+    return max([_BETWEEN_LAYERS, *(wide + _BETWEEN_LAYERS for wide in widths if wide)])
+
+
+def _note_width(note: ArrowNote) -> float:
+    return width(note.text) * _NOTE_LETTER + 10 if note.text else 0.0
+
+
+def _labels(layout: _Layout) -> list[tuple[float, float, float, ArrowNote]]:
+    """Put each note on the middle of its arrow's last part, none over another."""
+    found: list[tuple[float, float, float, ArrowNote]] = []
+    lowest: dict[int, float] = {}
+    arrows = [
+        (way[-2], way[-1], note)
+        for way, note in zip(layout.ways, layout.notes, strict=True)
+        if note is not None and note.text
+    ]
+    for start, end, note in sorted(arrows, key=lambda arrow: arrow[0].middle + arrow[1].middle):
+        wide = _note_width(note)
+        x = (start.x + start.width + end.x - wide) / 2
+        y = (start.middle + end.middle - _NOTE_HEIGHT) / 2
+        y = max(y, lowest.get(start.layer, y))
+        lowest[start.layer] = y + _NOTE_HEIGHT + 2
+        found.append((x, y, wide, note))
+    return found
 
 
 def _spread(layer: list[_Place], wanted: list[float]) -> None:
@@ -210,7 +271,7 @@ def _size(layout: _Layout) -> tuple[float, float]:
 
 
 def _arrows(layout: _Layout) -> Iterator[str]:
-    for way in layout.ways:
+    for way, note in zip(layout.ways, layout.notes, strict=True):
         first = way[0]
         x, y = first.x + first.width, first.middle
         path = [f"M{x:.1f},{y:.1f}"]
@@ -220,10 +281,25 @@ def _arrows(layout: _Layout) -> Iterator[str]:
             if place.box is None:
                 x += place.width
                 path.append(f"L{x:.1f},{y:.1f}")
+        dashed = ' stroke-dasharray="5 4"' if note is not None and note.is_dashed else ""
         yield (
-            f'<path d="{" ".join(path)}" fill="none" stroke="{_LINE}" stroke-width="1.4" '
-            'marker-end="url(#head)"/>'
+            f'<path d="{" ".join(path)}" fill="none" stroke="{_LINE}" stroke-width="1.4"{dashed} '
+            f'marker-end="url(#head)">{_about(note)}</path>'
         )
+
+
+def _about(note: ArrowNote | None) -> str:
+    """Write what is seen where one points, where the picture is no image."""
+    return f"<title>{escape(clean(note.about))}</title>" if note is not None and note.about else ""
+
+
+def _label(x: float, y: float, wide: float, note: ArrowNote) -> str:
+    return (
+        f'<g>{_about(note)}<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" '
+        f'height="{_NOTE_HEIGHT}" rx="3" fill="{_NOTE}"/><text x="{x + wide / 2:.1f}" '
+        f'y="{y + 12:.1f}" text-anchor="middle" fill="#ffffff" font-size="10.5">'
+        f"{escape(one_line(note.text))}</text></g>"
+    )
 
 
 def _curve(x: float, y: float, end_x: float, end_y: float) -> str:
@@ -261,7 +337,7 @@ def _outline(place: _Place, kind: str) -> str:
             f"M{x + _SLANT:.1f},{y:.1f} H{right - _SLANT:.1f} L{right:.1f},{middle:.1f} "
             f"L{right - _SLANT:.1f},{bottom:.1f} H{x + _SLANT:.1f} L{x:.1f},{middle:.1f} Z"
         )
-    round_ = min(_ROUND if kind == "model" else 3, place.height / 2)
+    round_ = min({"model": _ROUND, "step": 7}.get(kind, 3), place.height / 2)
     return (
         f"M{x + round_:.1f},{y:.1f} H{right - round_:.1f} Q{right:.1f},{y:.1f} {right:.1f},"
         f"{y + round_:.1f} V{bottom - round_:.1f} Q{right:.1f},{bottom:.1f} {right - round_:.1f},"

@@ -282,10 +282,11 @@ def _head(column: Column, span: int) -> str:
 
 def _cell(column: Column, cell: Cell, places: int) -> str:
     box = _VALUE_BOX if column.has_changes else _BOX if cell.bar is None else _BAR_BOX
-    bar = "" if cell.bar is None else f";{_bar(cell.bar)}"
+    bar = "" if cell.bar is None else f";{_bar(cell.bar, cell.bar_from)}"
     content = _value(column, cell, places)
     style = f"{box};white-space:nowrap;{_side(column)}{bar}"
-    room = f' width="{_BAR_WIDTH}"' if column.has_bars else ""
+    wide = _BAR_WIDTH * column.bar_letters // 8
+    room = f' width="{wide}"' if column.has_bars else ""
     value = f'<td{_aligned(column)}{room} style="{style}">{content}</td>'
     return value + _change(cell) if column.has_changes else value
 
@@ -315,9 +316,10 @@ def _change(cell: Cell) -> str:
     return f'<td style="{style}"><small>{inner}</small></td>'
 
 
-def _bar(share: float) -> str:
-    percent = f"{100 * min(max(share, 0), 1):.0f}%"
-    return f"background:linear-gradient(90deg, {_BAR} {percent}, transparent {percent})"
+def _bar(share: float, start: float = 0.0) -> str:
+    first, last = (f"{100 * min(max(part, 0), 1):.0f}%" for part in (start, start + share))
+    before = f"transparent {first}, {_BAR} {first}, " if start > 0 else ""
+    return f"background:linear-gradient(90deg, {before}{_BAR} {last}, transparent {last})"
 
 
 def _places_after_point(table: Table, index: int) -> int:

@@ -13,7 +13,7 @@ from mlops_nb.documents import plain
 from mlops_nb.lineage.folding import picture_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mlops_nb.display.blocks import Block, Fact
     from mlops_nb.display.view import Place
@@ -120,8 +120,18 @@ class LineageView(View):
         return line(f"{other}:  ", Span(command(self.place, "lineage", name, *option), "code"))
 
 
-def written_ways(picture: Picture) -> Iterator[str]:
-    """Write a picture as lines of arrows: the longest way first, then what joins it."""
+def written_ways(
+    picture: Picture, *, labels: Mapping[tuple[str, str], str] | None = None
+) -> Iterator[str]:
+    """Write a picture as lines of arrows: the longest way first, then what joins it.
+
+    Parameters
+    ----------
+    picture
+        Boxes and arrows.
+    labels
+        What stands in an arrow, by the ids of its boxes.
+    """
     left = list(picture.edges)
     told: set[str] = set()
     count = 0
@@ -131,9 +141,10 @@ def written_ways(picture: Picture) -> Iterator[str]:
             return
         way = _longest(picture, left)
         texts = [_box_text(box, is_known=box.id in told) for box in way]
-        yield from _wrapped(texts)
+        pairs = [(a.id, b.id) for a, b in itertools.pairwise(way)]
+        yield from _wrapped(texts, [_arrow((labels or {}).get(pair, "")) for pair in pairs])
         told |= {box.id for box in way}
-        steps = {(a.id, b.id) for a, b in itertools.pairwise(way)}
+        steps = set(pairs)
         left = [edge for edge in left if edge not in steps]
         count += 1
 
@@ -171,7 +182,7 @@ def _deepest_first(near: dict[str, list[str]]) -> list[str]:
 def _box_text(box: Box, *, is_known: bool) -> str:
     """Write a box in a line; one that was told before by its title only."""
     parts = [box.title]
-    lines = () if is_known or box.kind in {"file", "model", "run"} else box.lines
+    lines = () if is_known or box.kind in {"file", "model", "run", "step"} else box.lines
     comma = " " if box.kind == "cell" else ", "
     for i, text in enumerate(lines):
         longer = comma.join(parts) if i == 0 else ", ".join(parts)
@@ -182,14 +193,18 @@ def _box_text(box: Box, *, is_known: bool) -> str:
     return shortened(one_line(", ".join(parts)), _LONGEST_BOX + 3)
 
 
-def _wrapped(texts: list[str]) -> Iterator[str]:
+def _arrow(label: str) -> str:
+    return f" ──{label}──▶ " if label else _ARROW
+
+
+def _wrapped(texts: list[str], arrows: list[str]) -> Iterator[str]:
     written = texts[0]
-    for text in texts[1:]:
-        if width(written + _ARROW + text) > _LONGEST_LINE:
-            yield written + _ARROW.rstrip()
+    for text, arrow in zip(texts[1:], arrows, strict=True):
+        if width(written + arrow + text) > _LONGEST_LINE:
+            yield written + arrow.rstrip()
             written = f"    {text}"
         else:
-            written += _ARROW + text
+            written += arrow + text
     yield written
 
 

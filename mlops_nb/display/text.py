@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 NOTEBOOK_COLUMNS = 120
 _GAP = "  "
-# Long cells are cut to these widths, the last only when no column is left to do without.
-_CUTS = (28, 24, 21, 18, 16, 14)
+# Long cells are cut to these widths, or to what their column allows; the last only when no column
+# is left to do without.
+_CUTS = (200, 28, 24, 21, 18, 16, 14)
 _DISPENSABLE = 30
 _INDENT = "  "
 _PAINT = {"strong": "1", "muted": "2", "good": "32", "bad": "31", "warn": "33", "code": "36"}
@@ -195,7 +196,7 @@ def _fitted(table: Table, columns: int) -> tuple[list[_Fitted], list[str]]:
     done: dict[tuple[int, int], _Fitted] = {}
     while True:
         rank, last = max((table.columns[i].rank, i) for i in kept)
-        cuts = _CUTS if rank < _DISPENSABLE else _CUTS[:2]
+        cuts = _CUTS if rank < _DISPENSABLE else _CUTS[:3]
         for widest in cuts:
             for i in kept:
                 if (i, widest) not in done:
@@ -233,7 +234,7 @@ def _fit(table: Table, index: int, widest: int | None) -> _Fitted:
     texts = [_cell_text(cell, limit) for cell in cells]
     if column.has_bars:
         longest = max(map(width, texts), default=0)
-        bars = [bar_text(cell.bar) for cell in cells]
+        bars = [bar_text(cell.bar, column.bar_letters, cell.bar_from) for cell in cells]
         texts = [f"{bar} {_pad(t, longest)}{t}" for bar, t in zip(bars, texts, strict=True)]
     values = _point_aligned(texts) if column.align == "decimal" else texts
     title = shortened(one_line(column.title), max(limit, _CUTS[-1]))
@@ -256,8 +257,8 @@ def _cell_text(cell: Cell, widest: int) -> str:
     return " ".join(filter(None, (as_text(cell.curve), text)))
 
 
-def bar_text(share: float | None, columns: int = 8) -> str:
-    """Draw a share as a bar of eighths of a letter.
+def bar_text(share: float | None, columns: int = 8, start: float = 0.0) -> str:
+    """Draw a share as a bar of eighths of a letter, from where it begins, to whole letters.
 
     Examples
     --------
@@ -266,9 +267,11 @@ def bar_text(share: float | None, columns: int = 8) -> str:
     """
     if share is None:
         return " " * columns
-    eighths = max(round(min(max(share, 0.0), 1.0) * columns * 8), 1 if share else 0)
+    before = min(round(min(max(start, 0.0), 1.0) * columns), columns - 1)
+    most = (columns - before) * 8
+    eighths = max(min(round(max(share, 0.0) * columns * 8), most), 1 if share else 0)
     full, part = divmod(eighths, 8)
-    return ("█" * full + "▏▎▍▌▋▊▉"[part - 1 : part]).ljust(columns)
+    return (" " * before + "█" * full + "▏▎▍▌▋▊▉"[part - 1 : part]).ljust(columns)
 
 
 def _point_aligned(texts: list[str]) -> list[str]:

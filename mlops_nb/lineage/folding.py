@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlops_nb.lineage.graph import Edge, LineageGraph, Node
 
-BoxKind: TypeAlias = Literal["file", "cell", "model", "metric", "artifact", "run"]
+BoxKind: TypeAlias = Literal["file", "cell", "model", "metric", "artifact", "run", "step"]
 
 _FEW_BOXES, _MOST_BOXES = 12, 30
 
