@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlops_nb.papermill_engine.engine import Engine
+    from mlops_nb.papermill_engine.fast import FastEngine
+    from mlops_nb.papermill_engine.io_handler import StoreHandler, handler
     from mlops_nb.papermill_engine.running import (
         Failure,
         Outcome,
@@ -18,16 +20,32 @@ if TYPE_CHECKING:
         plan_run,
         run_notebook,
     )
+    from mlops_nb.papermill_engine.servers import shared_server
 
-__all__ = ["Engine", "Failure", "Outcome", "RunPlan", "plan_run", "run_notebook"]
+__all__ = [
+    "Engine",
+    "Failure",
+    "FastEngine",
+    "Outcome",
+    "RunPlan",
+    "StoreHandler",
+    "handler",
+    "plan_run",
+    "run_notebook",
+    "shared_server",
+]
 
 _HOMES = {
     "Engine": "engine",
     "Failure": "running",
+    "FastEngine": "fast",
     "Outcome": "running",
     "RunPlan": "running",
+    "StoreHandler": "io_handler",
+    "handler": "io_handler",
     "plan_run": "running",
     "run_notebook": "running",
+    "shared_server": "servers",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from papermill.iorw import LocalHandler, papermill_io
 from papermill.log import logger
@@ -19,6 +19,7 @@ from mlops_nb.model import (
     new_run_id,
 )
 from mlops_nb.papermill_engine.saving import local_path
+from mlops_nb.papermill_engine.servers import BATCH_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Batch:
         Of the run, as the user chose them; empty if not chosen.
     store
         Where it is recorded, None for the store that is found from the notebook.
+    kind, group, parent
+        Of a step of a pipeline: ``step``, what all attempts at it share, the pipeline's run.
     """
 
     run: str
@@ -58,6 +61,9 @@ class Batch:
     experiment: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     store: str | None = None
+    kind: Literal["batch", "step"] = "batch"
+    group: str = ""
+    parent: str | None = None
 
     @classmethod
     def of(
@@ -83,6 +89,9 @@ class Batch:
             experiment=told.get("experiment") or "",
             tags=dict(told.get("tags") or {}),
             store=told.get("store"),
+            kind=told.get("kind") or "batch",
+            group=told.get("group") or "",
+            parent=told.get("parent"),
         )
 
     def start_info(self) -> dict[str, Any]:
@@ -97,6 +106,9 @@ class Batch:
             "experiment": self.experiment,
             "tags": self.tags,
             "store": self.store,
+            "kind": self.kind,
+            "group": self.group,
+            "parent": self.parent,
         }
 
     def end_info(self, status: str, error: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -108,8 +120,7 @@ class Batch:
         ours = {
             "MLOPS_NB_BATCH": "1",
             "MLOPS_NB_RUN": self.run,
-            # Else Python warns of frozen modules that only a debugger would mind.
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            **BATCH_VARIABLES,
         }
         if self.notebook is not None:
             ours["MLOPS_NB_NOTEBOOK"] = self.notebook
@@ -197,9 +208,10 @@ def _events(
             id=batch.run,
             at_ns=started_ns,
             name=name,
-            kind="batch",
+            kind=batch.kind,
             experiment=batch.experiment,
-            group=batch.name or f"{batch.notebook or 'notebook'}#batch",
+            group=batch.group or batch.name or f"{batch.notebook or 'notebook'}#batch",
+            parent=batch.parent,
             notebook=batch.notebook,
         ),
         *(

@@ -32,7 +32,9 @@ from papermill.utils import merge_kwargs, remove_args
 
 from mlops_nb.errors import KernelNotReady, MissingKernel
 from mlops_nb.papermill_engine.batch import Batch, record_from_outside
+from mlops_nb.papermill_engine.capping import StreamCap
 from mlops_nb.papermill_engine.overlapping import OverlappingRun, can_overlap
+from mlops_nb.papermill_engine.parameters import LANGUAGE, with_plain_metadata
 from mlops_nb.papermill_engine.saving import PartialNotebook
 from mlops_nb.papermill_engine.signals import answering_signals, sigterm_as_exit
 
@@ -77,6 +79,7 @@ class Engine(NBClientEngine):  # type: ignore[misc]
             The executed notebook; after a failed cell, with what ran until then. Papermill raises
             `PapermillExecutionError` from it.
         """
+        with_plain_metadata(nb)
         partial = PartialNotebook(
             nb,
             output_path=output_path,
@@ -121,10 +124,15 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         )
         told = Batch.of(nb_man.nb, input_path, nb_man.output_path, batch or {})
         try:
-            BatchClient(nb_man, told, **arguments).execute()
+            cls.client(nb_man, told, **arguments).execute()
         except NoSuchKernel:
             installed = tuple(sorted(KernelSpecManager().find_kernel_specs()))
             raise MissingKernel(told.shown, kernel_name, installed) from None
+
+    @classmethod
+    def client(cls, nb_man: PartialNotebook, told: Batch, **arguments: Any) -> BatchClient:
+        """Make what runs the cells; arguments as nbclient's."""
+        return BatchClient(nb_man, told, **arguments)
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
@@ -135,20 +143,27 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def nb_language(cls, nb: Any, language: str | None = None) -> str:
-        """Find the language of a notebook; one that says nothing is taken for Python."""
+        """Find the language of a notebook; one that says nothing is taken for Python.
+
+        Papermill asks for it to find who writes the parameters: for Python that is us.
+        """
         info, spec = nb.metadata.get("language_info"), nb.metadata.get("kernelspec")
         named = info.get("name") if isinstance(info, dict) else None
         kernel = spec.get("language") if isinstance(spec, dict) else None
-        return language or named or kernel or "python"
+        found = language or named or kernel or "python"
+        return LANGUAGE if found == "python" else found
 
 
 class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
     """Runs the cells of one notebook as one run."""
 
+    start_expression = _START
+
     def __init__(self, nb_man: PartialNotebook, batch: Batch, **arguments: Any) -> None:
         super().__init__(nb_man, **arguments)
         self.batch = batch
         self.run: dict[str, Any] | None = None
+        self._cap = StreamCap() if batch.kind == "step" else None
         self._work: asyncio.Future[None] | None = None
         self._is_stopping = False
         self._stopped_by: int | None = None
@@ -175,6 +190,11 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
             raise KernelNotReady(self.batch.shown, self.kernel_name, str(error)) from error
         return self.nb
 
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Take in an output, as far as there may be more of it."""
+        allowed = msg if self._cap is None else self._cap.allowed(msg, cell_index)
+        return None if allowed is None else super().process_message(allowed, cell, cell_index)
+
     def _execute_or_record(self) -> None:
         """Run everything; where the kernel could not track, record what is known out here."""
         started_ns = time.time_ns()
@@ -184,6 +204,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
             if self.run is None:
                 error = _error_of(sys.exc_info()[1]) or self.batch.error_in(self.nb)
                 record_from_outside(self.batch, started_ns, time.time_ns(), error)
+                self.nb.metadata.setdefault("mlops_nb", {"run": self.batch.run})
 
     def _execute_in_kernel(self) -> None:
         """Run everything; raise what ended it, Ctrl-C and SIGTERM included."""
@@ -268,7 +289,7 @@ class BatchClient(PapermillNotebookClient):  # type: ignore[misc]
 
     async def _start(self) -> None:
         """Turn tracking on in the kernel; without it the notebook runs all the same."""
-        reply = await self._call(_START, self.batch.start_info(), START_TIMEOUT_S)
+        reply = await self._call(self.start_expression, self.batch.start_info(), START_TIMEOUT_S)
         if "error" in reply:
             logger.warning(_why_untracked(self.kernel_name, reply))
             return

@@ -134,6 +134,8 @@ def run_notebook(
     folder: Path | None = None,
     batch: Mapping[str, Any] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
+    options: Mapping[str, Any] | None = None,
+    engine: str = "mlops_nb",
 ) -> Outcome:
     """Run a whole notebook as one run.
 
@@ -147,6 +149,11 @@ def run_notebook(
         Where the kernel runs; the notebook's own if left out, as in Jupyter.
     batch, on_progress
         As of `Engine`.
+    options
+        More that nbclient's client takes, as ``{"iopub_timeout": 10}``.
+    engine
+        ``mlops_nb``, or ``mlops_nb_fast`` for a forked worker in place of a kernel where that can
+        be had.
 
     Returns
     -------
@@ -163,7 +170,7 @@ def run_notebook(
     with local_file_io_cwd():
         executed = _prepared(plan, output)
         try:
-            Engine.execute_notebook(
+            _engine(engine).execute_notebook(
                 executed,
                 plan.kernel,
                 output_path=str(output),
@@ -173,6 +180,7 @@ def run_notebook(
                 batch=batch,
                 extra_arguments=list(plan.arguments),
                 resources={"metadata": {"path": str(folder or Path(path).absolute().parent)}},
+                **(options or {}),
             )
         except DeadKernelError:
             failure: Failure | None = _of_dead_kernel(executed)
@@ -180,6 +188,15 @@ def run_notebook(
             failure = _failure_of(executed, str(output))
     run = executed.metadata.get("mlops_nb", {}).get("run") or (batch or {}).get("run", "")
     return Outcome(run, output, time.monotonic() - begin, failure)
+
+
+def _engine(name: str) -> type[Engine]:
+    """Find one of our engines."""
+    if name == "mlops_nb":
+        return Engine
+    from mlops_nb.papermill_engine.fast import FastEngine
+
+    return {"mlops_nb_fast": FastEngine}[name]
 
 
 def _kernel_arguments(path: str, kernel: str) -> tuple[str, ...]:

@@ -16,12 +16,16 @@ import sys
 import tempfile
 import time
 from hashlib import blake2b
+from json.encoder import encode_basestring
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import LocalHandler, papermill_io
 from papermill.log import logger
+
+from mlops_nb.papermill_engine.io_handler import StoreHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,14 +58,27 @@ def notebook_text(notebook: Mapping[str, Any]) -> str:
             notebook["metadata"], "orig_nbformat", "orig_nbformat_minor", "signature"
         ),
     }
-    return json.dumps(
-        plain,
-        indent=1,
-        sort_keys=True,
-        ensure_ascii=False,
-        separators=(",", ": "),
-        default=_ascii_bytes,
-    )
+    return _indented(plain, "")
+
+
+def _indented(value: object, margin: str) -> str:
+    """Write JSON as ``json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)`` does.
+
+    That goes through a generator for each line of output, which takes longer than a small
+    notebook runs.
+    """
+    inner = f"{margin} "
+    if isinstance(value, dict) and value and all(type(key) is str for key in value):
+        items = (f"{encode_basestring(k)}: {_indented(value[k], inner)}" for k in sorted(value))
+        return f"{{\n{inner}" + f",\n{inner}".join(items) + f"\n{margin}}}"
+    if isinstance(value, list | tuple) and value:
+        texts = (
+            encode_basestring(item) if type(item) is str else _indented(item, inner)
+            for item in value
+        )
+        return f"[\n{inner}" + f",\n{inner}".join(texts) + f"\n{margin}]"
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=_ascii_bytes)
+    return text.replace("\n", f"\n{margin}")
 
 
 def _plain_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,6 +237,8 @@ def handler_for(path: str | None) -> Any:
         With a method ``write(text, path)``.
     """
     handler = papermill_io.get_handler(path)
+    if isinstance(handler, StoreHandler):
+        return SimpleNamespace(write=handler.write_partial)
     if not isinstance(handler, LocalHandler) or path is None or not path.endswith(".ipynb"):
         return handler
     ours = WholeFileHandler(handler)
