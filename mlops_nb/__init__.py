@@ -44,6 +44,11 @@ if TYPE_CHECKING:
         unstar,
         untag,
     )
+    from mlops_nb.api.exporting import export_notebook
+    from mlops_nb.api.pipelines import convert, graph, inspect_notebook, why
+    from mlops_nb.api.running_pipelines import run_pipeline
+    from mlops_nb.api.scheduling import schedule, schedules
+    from mlops_nb.api.steps import load_inputs, save_outputs
     from mlops_nb.fingerprint import fingerprint
     from mlops_nb.fingerprint.difference import diff_data
 
@@ -52,12 +57,17 @@ __version__ = "0.1.0"
 __all__ = [
     "archive",
     "compare",
+    "convert",
     "delete",
     "diff",
     "diff_data",
     "env",
+    "export_notebook",
     "fingerprint",
+    "graph",
+    "inspect_notebook",
     "lineage",
+    "load_inputs",
     "log",
     "log_artifact",
     "log_figure",
@@ -71,7 +81,11 @@ __all__ = [
     "replay",
     "restore",
     "run",
+    "run_pipeline",
     "runs",
+    "save_outputs",
+    "schedule",
+    "schedules",
     "set_tag",
     "show",
     "star",
@@ -81,12 +95,23 @@ __all__ = [
     "undelete",
     "unstar",
     "untag",
+    "why",
 ]
 
 
 _HOMES = {
     "diff_data": "mlops_nb.fingerprint.difference",
     "fingerprint": "mlops_nb.fingerprint",
+    "load_inputs": "mlops_nb.api.steps",
+    "save_outputs": "mlops_nb.api.steps",
+    "convert": "mlops_nb.api.pipelines",
+    "graph": "mlops_nb.api.pipelines",
+    "run_pipeline": "mlops_nb.api.running_pipelines",
+    "inspect_notebook": "mlops_nb.api.pipelines",
+    "why": "mlops_nb.api.pipelines",
+    "export_notebook": "mlops_nb.api.exporting",
+    "schedule": "mlops_nb.api.scheduling",
+    "schedules": "mlops_nb.api.scheduling",
     **dict.fromkeys(
         (
             "archive",

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mlops_nb.display.replay import ReplayView, RestoredView
     from mlops_nb.session import Session
 
-_CELL_MAGIC = re.compile(r"%%mlops_track(?![\w])(?P<line>[^\n]*)\n(?P<body>.*)", re.DOTALL)
+# Magics whose cell runs as any other cell does, with the line that then stands in its place.
+_OPENED = {"%%mlops_track": "%mlops_track --cell", "%%mlops_step": "%mlops_step"}
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -41,16 +42,18 @@ def _tags(pairs: list[str] | None) -> dict[str, str]:
 
 
 def open_cell_runs(lines: list[str]) -> list[str]:
-    """Turn a cell that begins with ``%%mlops_track`` into its body after a line magic.
+    """Turn a cell that begins with ``%%mlops_track`` or ``%%mlops_step`` into body and line magic.
 
     The body then runs as any cell does: same line numbers, last expression shown, top-level
     ``await``, exceptions unchanged. A body that is a cell magic itself stays nested.
     """
-    found = _CELL_MAGIC.fullmatch("".join(lines))
-    if found is None or found["body"].lstrip().startswith("%%") or _asks_help(found["line"]):
+    if not lines or not lines[0].startswith(tuple(_OPENED)) or not lines[0].endswith("\n"):
         return lines
-    first = f"%mlops_track --cell {found['line'].strip()}".rstrip() + "\n"
-    return [first, *found["body"].splitlines(keepends=True)]
+    word, _, line = lines[0].strip().partition(" ")
+    is_nested = "".join(lines[1:]).lstrip().startswith("%%")
+    if word not in _OPENED or is_nested or _asks_help(line):
+        return lines
+    return [f"{_OPENED[word]} {line.strip()}".rstrip() + "\n", *lines[1:]]
 
 
 def _asks_help(line: str) -> bool:
@@ -104,6 +107,37 @@ def _editing(verb: str) -> Any:
     usage = f"%mlops_{verb} {_EDITS[verb]}"
     magic.__name__, magic.__doc__ = f"mlops_{verb}", usage
     return line_magic(one_line_errors(magic))
+
+
+# What works without loading `pipeline_magics`: the name, and a line for lists of magics.
+_PIPELINES = {
+    "schedule": "CRON [--tz ZONE] [-p K=V] …: run this notebook by itself, as '0 6 * * 1'",
+    "graph": "[NOTEBOOK] [--why VALUE STEP]: draw its steps, and why each comes after another",
+    "run": "[NOTEBOOK] [-p K=V] [-j N] [--from STEP] …: run its steps, those that have to",
+    "convert": "NOTEBOOK [-o DIR] [--verify] …: write it as a pipeline of notebooks",
+    "step": "NAME [--after STEP] [--retry N] …: begin a step of a pipeline in this cell",
+}
+
+
+def _of_pipelines(verb: str, kind: Callable[[Any], Any] = line_magic) -> Any:
+    """Make the stub of a magic of pipelines, which loads them when it is used or asked about."""
+
+    def magic(self: MlopsMagics, line: str, cell: str | None = None) -> object:
+        from mlops_nb.pipeline_magics import PipelineMagics
+
+        found = getattr(PipelineMagics(self.shell), name)
+        return found(line) if cell is None else found(line, cell)
+
+    def getdoc() -> str:
+        from mlops_nb.pipeline_magics import PipelineMagics
+
+        return str(getattr(PipelineMagics, name).__doc__)
+
+    name = f"mlops_{verb}"
+    magic.__name__, magic.__doc__ = name, f"%{name} {_PIPELINES[verb]}"
+    stub: Any = one_line_errors(magic)
+    stub.getdoc = getdoc  # what IPython shows for `%name?`
+    return kind(stub)
 
 
 @magics_class
@@ -372,6 +406,12 @@ class MlopsMagics(Magics):
     mlops_unarchive = _editing("unarchive")
     mlops_delete = _editing("delete")
     mlops_undelete = _editing("undelete")
+
+    mlops_step = _of_pipelines("step", line_cell_magic)
+    mlops_graph = _of_pipelines("graph")
+    mlops_convert = _of_pipelines("convert")
+    mlops_run = _of_pipelines("run")
+    mlops_schedule = _of_pipelines("schedule")
 
     @line_magic
     @one_line_errors

@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING
 import click
 
 from mlops_nb import __version__
+from mlops_nb.cli.caching import cache, status
 from mlops_nb.cli.completion import completion
+from mlops_nb.cli.converting import convert
 from mlops_nb.cli.editing import COMMANDS as EDITING
+from mlops_nb.cli.exporting import export
 from mlops_nb.cli.frame import debug_option, is_debug
+from mlops_nb.cli.graphing import graph, why
 from mlops_nb.cli.identity import data, diff, env, lineage
+from mlops_nb.cli.inspecting import inspect
 from mlops_nb.cli.looking import compare, doctor, runs, show
 from mlops_nb.cli.replaying import replay, restore
 from mlops_nb.cli.running import run
+from mlops_nb.cli.scheduling import schedule, scheduler
+from mlops_nb.cli.stepping import step
 from mlops_nb.cli.store import store
 from mlops_nb.errors import MlopsNbError
 
@@ -49,12 +56,22 @@ for command in (
     diff,
     show,
     run,
+    step,
     replay,
     restore,
     doctor,
     data,
     env,
     lineage,
+    inspect,
+    graph,
+    why,
+    convert,
+    status,
+    cache,
+    schedule,
+    scheduler,
+    export,
     store,
     *EDITING,
     completion,

@@ -1,4 +1,4 @@
-"""``mlops-nb run``: a notebook as one run, watched cell by cell."""
+"""``mlops-nb run``: a notebook as one run, watched cell by cell; or as a pipeline."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlops_nb.cli.frame import examples, shared_options
+from mlops_nb.cli.running_pipelines import (
+    StepOptions,
+    is_pipeline,
+    pipeline_options,
+    run_asked,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +57,11 @@ class Pair(click.ParamType[tuple[str, str]]):
     epilog=examples(
         "mlops-nb run train.ipynb -p C=0.5 -p solver=saga",
         "mlops-nb run train.ipynb -f params.yaml -o report.ipynb --name nightly",
+        "mlops-nb run train.ipynb -j 4 --from forest --force forest",
+        "mlops-nb run churn/ --report junit --report-to report.xml",
     )
 )
-@click.argument("notebook", type=click.Path(path_type=Path))
+@click.argument("notebook", metavar="NOTEBOOK|FOLDER", type=click.Path(path_type=Path))
 @click.option(
     "--param", "-p", "pairs", type=Pair(), multiple=True, metavar="NAME=VALUE", help="A parameter."
 )
@@ -80,10 +89,12 @@ class Pair(click.ParamType[tuple[str, str]]):
     help="Where the kernel runs. [default: the notebook's folder]",
 )
 @click.option("--whole", is_flag=True, help="One run, whatever steps the notebook has.")
+@pipeline_options
 @shared_options
 @click.pass_context
 def run(
     context: click.Context,
+    /,
     notebook: Path,
     pairs: tuple[tuple[str, str], ...],
     files: tuple[Path, ...],
@@ -96,15 +107,37 @@ def run(
     whole: bool,
     format_: str,
     store: str | None,
+    **steps: Any,
 ) -> None:
-    """Run a notebook as one tracked run."""
-    del whole  # notebooks with steps run whole until there are pipelines
+    """Run a notebook: one with steps as a pipeline, any other one as one tracked run.
+
+    Of a pipeline, only the steps run whose results are not kept: see why with --dry-run.
+    """
+    asked = StepOptions(**steps)
+    given = {**parameters_in(files), **dict(pairs)}
+    if not whole and is_pipeline(notebook, asked):
+        if output is not None:
+            problem = "-o is for one executed notebook, and a pipeline has several"
+            raise click.UsageError(f"{problem}: give --whole too, or leave it out")
+        more = {"name": name, "experiment": experiment or "", "tags": dict(tags)}
+        context.exit(
+            run_asked(
+                notebook,
+                given,
+                asked,
+                kernel=kernel,
+                place=cwd,
+                store=store,
+                format_=format_,
+                **more,
+            )
+        )
+    asked.refuse(is_whole=whole)
     from mlops_nb.model import new_run_id
     from mlops_nb.notebook import read_notebook
     from mlops_nb.papermill_engine import plan_run
 
     read = read_notebook(notebook)
-    given = {**_parameters_in(files), **dict(pairs)}
     plan = plan_run(read, params=given, kernel=kernel)
     run_id = new_run_id()
     batch = {
@@ -119,12 +152,16 @@ def run(
     outcome = _watched(plan, target, folder=cwd, batch=batch)
     recorded = _recorded(outcome, notebook, store)
     _write_outcome(read, outcome, recorded, format_)
+    if asked.report is not None:
+        write_report(_document(read, outcome, recorded), asked.report, asked.report_to)
     if outcome.failure is not None:
         context.exit(CELL_FAILED)
 
 
-def _parameters_in(files: tuple[Path, ...]) -> dict[str, object]:
+def parameters_in(files: tuple[Path, ...]) -> dict[str, object]:
     """Read parameter files; a later one wins."""
+    if not files:
+        return {}  # papermill takes a while to load
     import yaml
     from papermill.iorw import NoDatesSafeLoader
 
@@ -174,7 +211,7 @@ def _watched(plan: RunPlan, output: Path, **how: Any) -> Outcome:
         try:
             return run_notebook(plan, output, on_progress=on_progress, **how)
         except KeyboardInterrupt:
-            say(f"what ran is in {_short_path(output)}")
+            say(f"what ran is in {short_path(output)}")
             raise
 
 
@@ -298,7 +335,7 @@ def _recorded(outcome: Outcome, notebook: Path, given: str | None) -> _Recorded 
         return None
     if run is None:
         return None
-    name = location_of(location) if "://" in location else _short_path(location)
+    name = location_of(location) if "://" in location else short_path(location)
     return _Recorded(run, "" if is_found_here else f" --store {name}")
 
 
@@ -354,7 +391,7 @@ def _sentences(notebook: Notebook, outcome: Outcome, recorded: _Recorded | None)
     head = f"run {recorded.run.id[:8]}" if recorded else "not recorded"
     results = "".join(f" · {text}" for text in _results(recorded))
     yield f"{head} · {outcome.status} · {outcome.duration_s:.1f} s{results}"
-    yield f"notebook: {_short_path(outcome.output)}"
+    yield f"notebook: {short_path(outcome.output)}"
     if recorded is None:
         yield "why: mlops-nb doctor"
         return
@@ -383,7 +420,7 @@ def _failure_lines(step: str, failure: Failure) -> Iterator[str]:
         yield f"    {mark} {number:>3}  {text}"
 
 
-def _short_path(path: Path | str) -> str:
+def short_path(path: Path | str) -> str:
     """Write a path as short as it can be typed here."""
     try:
         return shlex.quote(str(Path(path).absolute().relative_to(Path.cwd())))

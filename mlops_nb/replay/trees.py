@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RUNS_PYTHON = frozenset(
-    {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "mlops_track", "python"}
+    "time timeit capture prun memit mprun lprun mlops_step mlops_track python".split()  # noqa: SIM905
 )
 """Magics whose text is Python that runs in the notebook's namespace."""
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlops_nb.model import Json
 
 PARAMETER_TAGS = frozenset({"parameters", "pipeline-parameters", "injected-parameters"})
+FOLLOWS_ID = "mlops-nb-follows"
+"""Of the cell of a step in which stands what follows from its parameters."""
 
 
 def is_batch(shell: Any, settings: Settings, namespace: Mapping[str, object]) -> bool:
@@ -91,19 +93,24 @@ class BatchCells:
     ) -> Iterator[tuple[str, object]]:
         """Give what the cell that has just run sets, if it is a parameters cell.
 
-        papermill puts a cell of its own behind the tagged one: the values count after that.
+        papermill puts a cell of its own behind the tagged one, and a step's notebook has one
+        behind that: the values count after those.
         """
         is_injected = "injected-parameters" in self._tags or _looks_injected(live)
-        if PARAMETER_TAGS & self._tags or is_injected:
+        if PARAMETER_TAGS & self._tags or is_injected or live.cell_id == FOLLOWS_ID:
             self._names.update(live.names.binds)
         elif not self._names:
             return
-        if any("injected-parameters" in (cell.get("tags") or ()) for cell in self._waiting):
+        if any(map(_sets_parameters_later, self._waiting)):
             return
         for name in sorted(self._names):
             if name in namespace and is_plain(namespace[name]):
                 yield name, namespace[name]
         self._names.clear()
+
+
+def _sets_parameters_later(cell: Mapping[str, Json]) -> bool:
+    return "injected-parameters" in (cell.get("tags") or ()) or cell.get("id") == FOLLOWS_ID
 
 
 def _looks_injected(live: LiveExecution) -> bool:

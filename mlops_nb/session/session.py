@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mlops_nb.tracking import LiveRun
 
 VSCODE_VARIABLE = "__vsc_ipynb_file__"
+STEP_VARIABLE = "MLOPS_NB_STEP"
 REPLAYED_CHILDREN_LIMIT = 1_000
 """Fits that become child runs in a replay, where all cells of a notebook have one parent."""
 LOOK_INTERVAL_S = 2.0
@@ -171,14 +172,15 @@ class Session:
             with guard("autolog"):
                 self._watch_libraries()
             self._watch_cells()
-        with guard("drain"):
-            from mlops_nb.store.intake.launching import start_drainer
+        if STEP_VARIABLE not in os.environ:  # else whoever runs the step takes in its spool
+            with guard("drain"):
+                from mlops_nb.store.intake.launching import start_drainer
 
-            tell = self.warn if "://" in self.location else None
-            notebook = self.tracker.notebook
-            start_drainer(
-                self.spool, self.location, notebook=notebook, on_trouble=tell, at_once=False
-            )
+                tell = self.warn if "://" in self.location else None
+                notebook = self.tracker.notebook
+                start_drainer(
+                    self.spool, self.location, notebook=notebook, on_trouble=tell, at_once=False
+                )
         with guard("files"):
             self.surroundings.start(self._start_folder(), self.location, self.settings)
         atexit.register(self.close)
@@ -280,7 +282,8 @@ class Session:
         info
             From our papermill engine: ``run`` (its id), ``notebook``, ``params``, ``cells``
             (``index``, ``id``, ``tags`` of the code cells in order), ``name``, ``experiment``,
-            ``tags``. Empty under other runners.
+            ``tags``; of a step of a pipeline also ``kind``, ``group`` and ``parent``. Empty
+            under other runners.
         """
         tracker = self.tracker
         if info.get("notebook"):
@@ -291,12 +294,16 @@ class Session:
         name = info.get("name") or tracker.next_name
         tracker.batch = tracker.start(
             name,
-            kind="batch",
+            kind=info.get("kind") or "batch",
             default_name=self.notebook.stem if self.notebook else "notebook",
-            group=name or tracker.notebook or "notebook",
+            group=info.get("group") or name or tracker.notebook or "notebook",
             tags=info.get("tags"),
             run_id=info.get("run"),
         )
+        if info.get("parent"):
+            # It is no run of this process, so the tracker does not know it.
+            changes = {"parent": info["parent"]}
+            self.spool.append(RunChanged(tracker.batch.id, time.time_ns(), changes))
         for key, value in (info.get("params") or {}).items():
             tracker.log_param(key, value, run=tracker.batch)
         return tracker.batch

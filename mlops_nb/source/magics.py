@@ -22,7 +22,7 @@ matplotlib micromamba mkdir more mv notebook page pdb pdef pdoc perl pfile pinfo
 popd pprint precision psearch psource pushd pwd quickref rehashx rm rmdir ruby save script
 set_env sh svg sx system tb unalias uv who who_ls whos writefile xmode autoreload aimport
 system getoutput mlops_board mlops_compare mlops_data mlops_diff mlops_doctor mlops_env
-mlops_lineage mlops_runs mlops_show mlops_track
+mlops_lineage mlops_runs mlops_show mlops_step mlops_track
 """
 # These cannot bind a name of the notebook, other than the one after --out.
 _HARMLESS = frozenset(_NO_NAMES.split())

@@ -407,7 +407,7 @@ class Tracker(Writer):
         for child in run.children:
             child.failure = child.failure or (run.failure if child.is_open else None)
             self.end(child, at_ns=event.at_ns if child.is_open else None)
-        if run.kind == "batch":
+        if run.kind in {"batch", "step"}:
             failure = event.error and {**event.error, "execution": cell.id}
             run.failure = failure or None
         self.sink.append(RunChanged(run.id, event.at_ns, {"busy_s": run.busy_ns / 1e9}))
