@@ -11,6 +11,7 @@ import mmap
 import pickle
 import threading
 import types
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,23 @@ class Unpickler(pickle.Unpickler):
 
 
 def make_function(
-    code: types.CodeType, globals_: Any, name: str, closure: Any, own_name: str, digest: str
+    code: types.CodeType,
+    globals_: Any,
+    name: str,
+    closure: Any,
+    own_name: str,
+    digest: str,
+    origin: str = "",
 ) -> Any:
-    """Build a function, or take the one of the same code that stands in the namespace."""
+    """Build a function, or take the one of the same code that stands in the namespace.
+
+    One that was built from the same definition before, maybe for another unit, is that one.
+    """
     loading = _current()
+    known = _built.get((id(globals_), origin)) if origin else None
+    if known is not None:
+        loading.reused.add(id(known))
+        return known
     if own_name:
         found: Any = loading.namespace.get(own_name)
         is_same = type(found) is types.FunctionType and code_digest(found.__code__) == digest
@@ -95,7 +109,16 @@ def make_function(
             loading.reused.add(id(found))
             return found
     globals_.setdefault("__builtins__", __builtins__)
-    return types.FunctionType(code, globals_, name, None, closure)
+    function = types.FunctionType(code, globals_, name, None, closure)
+    if origin:
+        _built[id(globals_), origin] = function
+    return function
+
+
+_built: weakref.WeakValueDictionary[tuple[int, str], types.FunctionType] = (
+    weakref.WeakValueDictionary()
+)
+"""Functions without state, by the namespace they belong to and where they were defined."""
 
 
 def set_function(function: Any, state: Any) -> None:

@@ -89,6 +89,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._roots: dict[int, Any] = {}
         self._storages: dict[int, Any] = {}
         self._memories: dict[int, Any] = {}
+        self._origins: dict[str, int] = {}
         self._reducers = _reducers()
 
     def persistent_id(self, obj: object) -> tuple[str, ...] | None:
@@ -130,7 +131,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         arguments = (code, globals_, function.__name__, function.__closure__, own_name)
         return (
             building.make_function,
-            (*arguments, code_digest(code) if own_name else ""),
+            (*arguments, code_digest(code) if own_name else "", self._origin(function)),
             (state, slots, written),
             None,
             None,
@@ -155,6 +156,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         holds_none = not function.__closure__ and not function.__dict__
         is_simple = all(isinstance(one, _IMMUTABLE) for one in defaults)
         return holds_none and (is_simple or id(function) in self._definitions)
+
+    def _origin(self, function: types.FunctionType) -> str:
+        """Name the definition of a function without state: in other units it is the same object.
+
+        Empty for others, and for a second function of one definition.
+        """
+        code = function.__code__
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        is_stateless = not (function.__closure__ or function.__dict__)
+        is_simple = all(isinstance(one, _IMMUTABLE) for one in defaults)
+        if function.__globals__ is not self._namespace or not (is_stateless and is_simple):
+            return ""
+        # The folder of a cell's file has the number of a process in its name.
+        place = f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"
+        origin = f"{place}:{function.__qualname__}:{code_digest(code)}:{defaults!r}"
+        is_first = self._origins.setdefault(origin, id(function)) == id(function)
+        is_named = function.__name__ != "<lambda>"
+        return origin if is_first and is_named else ""
 
     def _class(self, cls: type) -> Any:
         reduced = by_value._class_reduce(cls)  # noqa: SLF001
