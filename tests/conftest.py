@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import queue
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -304,3 +306,22 @@ def store_location(request, tmp_path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / ".mlops")
     return request.getfixturevalue("server_store")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell which edges of split notebooks came from which reason."""
+    told = [
+        reason
+        for report in terminalreporter.stats.get("passed", [])
+        for name, text in report.user_properties
+        if name == "edges"
+        for reason in json.loads(text)
+    ]
+    if not told:
+        return
+    kinds = Counter(reason.rpartition(": ")[2].partition(" ")[0] for reason in told)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    terminalreporter.write_sep("-", f"reasons of {len(told)} edges between steps: {counts}")
+    if terminalreporter.config.get_verbosity() > 0:
+        for reason in told:
+            terminalreporter.write_line(reason)

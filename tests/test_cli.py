@@ -191,7 +191,7 @@ def test_text_from_a_run_cannot_draw_in_the_terminal(project, cli):
         pytest.param(["compare", "--sort", "nothing"], "nothing", id="unknown metric"),
         pytest.param(["runs", "--limit", "x"], "not a valid integer", id="bad option"),
         pytest.param(["run", "no.ipynb"], "there is no such file", id="missing notebook"),
-        pytest.param(["run", "."], "it is a folder", id="folder"),
+        pytest.param(["run", "."], "there is no pipeline.yaml", id="folder"),
         pytest.param(["run", "x.ipynb", "-p", "C"], '"C" is not name=value', id="no value"),
         pytest.param(["nonsense"], "No such command", id="unknown command"),
     ],
