@@ -59,8 +59,10 @@ PLANS = {
     ),
     "a value that shares with one from before": (
         (fact("shares", "rows", "names"),),
-        "a: -> names rows\nb: names<a rows<a -> (names rows); def somewhere\n"
-        "c: names<b rows<b ->",
+        (
+            "a: -> names rows\nb: names<a rows<a -> (names rows); def somewhere\n"
+            "c: names<b rows<b ->"
+        ),
     ),
     "chance that was drawn": (
         (fact("rng", "<rng:numpy>"),),
@@ -85,8 +87,10 @@ def test_a_value_that_could_not_be_stored_makes_its_steps_one():
     pipeline = plan(TWO, (stuck,))
     assert flow(pipeline) == "a: ->"
     assert pipeline.fused == (
-        "a, b and c are one step, a, because rows, which could not be stored when it ran, cannot "
-        "pass from a to c",
+        (
+            "a, b and c are one step, a, because rows, which could not be stored when it ran, cannot "
+            "pass from a to c"
+        ),
     )
 
 

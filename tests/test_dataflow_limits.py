@@ -277,8 +277,10 @@ print(noise, x)
 """,
         (2,),
         "a: -> <rng:numpy> noise x\nb: noise<a x<a ->",
-        "Cell 0 stands before the first step, but only a runs it, because of what it draws from "
-        "the random numbers of numpy, which have no seed.",
+        (
+            "Cell 0 stands before the first step, but only a runs it, because of what it draws from "
+            "the random numbers of numpy, which have no seed."
+        ),
     ),
     "the clock": (
         """
@@ -414,8 +416,10 @@ print(results)
         "b > end: static results"
     )
     assert pipeline.warnings == (
-        "a and b are branches, but both change results (cell 1, line 1; cell 2, line 1), so b "
-        "runs after a, as in the notebook.",
+        (
+            "a and b are branches, but both change results (cell 1, line 1; cell 2, line 1), so b "
+            "runs after a, as in the notebook."
+        ),
     )
 
 

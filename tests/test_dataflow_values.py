@@ -38,7 +38,7 @@ result = [grid, inner]
 """,
         """
 a: -> (copy grid inner)
-b: copy<a grid<a inner<a -> grid inner
+b: copy<a grid<a inner<a -> (grid inner)
 c: grid<b inner<b ->
 """,
     ),
@@ -71,7 +71,7 @@ result = [base, third]
 """,
         """
 a: -> (base other third)
-b: base<a other<a third<a -> base third
+b: base<a other<a third<a -> (base third)
 c: base<b third<b ->
 """,
     ),

@@ -83,8 +83,9 @@ def test_a_definition_stands_in_the_step_itself():
 
 
 def test_an_unknown_step_is_named_with_those_there_are(pipeline):
-    with pytest.raises(UnknownStep, match='has no step "claen". Did you mean "clean"?'):
+    with pytest.raises(UnknownStep) as unknown:
         why(pipeline, "rows", "claen")
+    assert 'has no step "claen". Did you mean "clean"?' in str(unknown.value)
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def command(*arguments, cwd):
 def test_the_command_draws_the_graph_and_needs_no_store(notebook):
     shown = command("graph", notebook.name, cwd=notebook.parent)
     assert shown.returncode == 0, shown.stderr
-    assert "load" in shown.stdout and "──rows" in shown.stdout
+    assert "──rows" in shown.stdout
     found = command("graph", notebook.name, "--format", "json", cwd=notebook.parent)
     edges = json.loads(found.stdout)["edges"]
     assert [(edge["from"], edge["to"]) for edge in edges] == [

@@ -265,6 +265,9 @@ class Calls(Libraries):
             return self.call_value(member, given)
         if base.method and base.receiver is not None and not base.nodes:
             base = base.receiver
+        if self.objects.has_key(base.nodes, name):
+            # What is called was put there before: a layer of a network.
+            return self.call_value(Value(nodes=self.part(base, name)), given)
         if self.classes(base):
             self.invoke(base, given.all)
         return self.call_listed_method(base, name, given)

@@ -12,7 +12,7 @@ from mlops_nb.pipeline.dataflow.world import BUILTINS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from mlops_nb.pipeline.dataflow.effects import Site
+    from mlops_nb.pipeline.dataflow.effects import CellEffects, Change, Site
     from mlops_nb.pipeline.dataflow.reading import Reading
     from mlops_nb.pipeline.dataflow.steps import StepFlow
     from mlops_nb.pipeline.dataflow.values import Code
@@ -46,8 +46,13 @@ class Definitions:
         for effects in self._reading.effects.values():
             found.update(effects.deletes)
             for change in effects.changes:
-                found.update(change.affected)
+                found.update(n for n in change.affected if not self._is_made(n, effects, change))
         return found
+
+    def _is_made(self, name: str, effects: CellEffects, change: Change) -> bool:
+        """Whether a change is a part of making what it changes, as by a metaclass."""
+        place = effects.cell, change.line
+        return any((site.cell, site.line) == place for site in self._sites(name))
 
     def _found(self) -> dict[str, Site]:
         found = {

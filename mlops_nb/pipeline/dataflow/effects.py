@@ -68,6 +68,8 @@ class Site:
         Whether the statement stands at the top of the cell, and always runs.
     needs
         Names that it reads at once.
+    module
+        Of ``import a.b``, which binds ``a``.
     """
 
     cell: int
@@ -76,6 +78,7 @@ class Site:
     digest: str = ""
     is_top: bool = True
     needs: tuple[str, ...] = ()
+    module: str = ""
 
 
 @record

@@ -83,6 +83,8 @@ class Expressions(Scopes):
         member = self.member(base, name)
         if member is not None:
             return self._member_of(base, name, member)
+        if name == "__class__":
+            return self.class_of(base)
         if base.kind == "atom" or name in known.ATOM_ATTRIBUTES:
             return self._path_attribute(base, name)
         if base.kind == "lazy":
@@ -90,7 +92,7 @@ class Expressions(Scopes):
         if base.kind == "frame" and name not in _LIVE:
             return Value(self.fresh().nodes, kind="frame", receiver=base, method=name)
         nodes = base.nodes if name in _METHODS or name in known.SAME else self.part(base, name)
-        return Value(nodes=nodes, receiver=base, method=name)
+        return Value(nodes, self.objects.common_kind(nodes), receiver=base, method=name)
 
     def _path_attribute(self, base: Value, name: str) -> Value:
         if base.text is None:
@@ -123,6 +125,11 @@ class Expressions(Scopes):
             return [value.code] if value.code.is_class else []
         kinds = self.objects.kinds(value.nodes)
         return [code for kind in kinds for code in self.objects.codes.get(kind, ())]
+
+    def class_of(self, value: Value) -> Value:
+        """Give what ``type`` gives: the classes of the notebook, of others nothing is known."""
+        found = [Value(frozenset((c.node,)), code=c) for c in self.classes(value)]
+        return either(found) if found and value.code is None else ATOM
 
     def member(self, value: Value, name: str) -> Value | None:
         """Find a name in the classes of a value and their bases."""
@@ -278,7 +285,9 @@ class Expressions(Scopes):
             self.objects.hold(copied.nodes, self.part(base))
             return copied
         name = key.text if isinstance(index, ast.Constant) and type(index.value) is str else None
-        return Value(nodes=self.part(base, name), kind="array" if base.kind == "array" else "")
+        nodes = self.part(base, name)
+        kind = "array" if base.kind == "array" else self.objects.common_kind(nodes)
+        return Value(nodes, kind)
 
     def _slice(self, node: ast.Slice) -> Value:
         for bound in (node.lower, node.upper, node.step):
@@ -335,8 +344,7 @@ class Expressions(Scopes):
     def iterate(self, value: Value) -> Value:
         """Give what a loop over a value gives."""
         self.touch(value)
-        if value.kind == "iterator":
-            self.world.change(value.nodes)
+        self.consume(value)
         if value.item is not None:
             return value.item
         if value.elements:
@@ -345,7 +353,16 @@ class Expressions(Scopes):
             return ATOM
         if value.kind == "frame":
             return Value(self.fresh().nodes, kind="frame")
-        return Value(nodes=self.part(value), kind="array" if value.kind == "array" else "")
+        nodes = self.part(value)
+        kind = "array" if value.kind == "array" else self.objects.common_kind(nodes)
+        return Value(nodes, kind)
+
+    def consume(self, value: Value) -> None:
+        """An iterator is used up, and what it takes its elements from."""
+        if value.kind == "iterator" or value.nodes & self.objects.iterators:
+            used = self.objects.below(value.nodes) & self.objects.iterators
+            self.world.change(value.nodes | used, is_shallow=True)
+            self.invoke(value, [])
 
     def unpack(self, target: ast.expr, value: Value) -> Iterator[tuple[ast.expr, Value]]:
         """Spread a value over the elements of a target."""

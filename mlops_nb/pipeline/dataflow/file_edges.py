@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlops_nb.model.pipelines import Reason
-from mlops_nb.pipeline.dataflow.paths import may_be_same, may_meet
+from mlops_nb.pipeline.dataflow.paths import PACKAGES, may_be_same, may_meet
 from mlops_nb.pipeline.dataflow.steps import Place
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def meet(one: FileUse, other: FileUse) -> bool:
         return False
     if _is_import(one) or _is_import(other):
         # An import reads a file only if some cell says that it writes just that.
-        return "{…}" not in (one.path, other.path) and may_be_same(one.path, other.path)
+        module, written = (one, other) if _is_import(one) else (other, one)
+        is_code = written.path.endswith((".py", PACKAGES))
+        return is_code and may_be_same(module.path, written.path)
     return may_meet(one.path, other.path)
 
 

@@ -85,6 +85,13 @@ class Flowing:
             if code.name in self._source or (code.frame is None and not code.is_class)
         )
 
+        self._travelling = frozenset(
+            code.node
+            for codes in objects.codes.values()
+            for code in codes
+            if code.name not in self._source and code.owner is None
+        )
+
     def passages(
         self, kept: Mapping[str, Collection[str]], last: Collection[str]
     ) -> list[Passage]:
@@ -123,11 +130,27 @@ class Flowing:
         for group in inner:
             passage.takes |= {n for n in group if self._is_passed(n, place)}
             passage.together |= self._connected(group, step.before, step.begin)
+            # What came as one object and is given goes on as one.
+            passage.units += self._connected(group - step.certain, step.before, step.begin)
         for name in passage.gives:
             if name not in step.certain and self._is_passed(name, place):
                 passage.takes.add(name)
+        passage.together |= self._with_one_code(passage.takes, step.before)
+        passage.units += self._with_one_code(passage.gives, step.after)
         passage.units = self._units(step, passage)
         return passage
+
+    def _with_one_code(self, names: Collection[str], values: Mapping[str, Value]) -> set[Group]:
+        """Names whose values have one function or class in them, which travels by its value."""
+        if not self._travelling:
+            return set()
+        holders: dict[int, set[str]] = {}
+        for name in names:
+            value = values.get(name)
+            found = self._objects.reached(value.nodes) if value is not None else set()
+            for node in found & self._travelling:
+                holders.setdefault(node, set()).add(name)
+        return {frozenset(group) for group in holders.values() if len(group) > 1}
 
     def _is_passed(self, name: str, place: int) -> bool:
         """Whether a name can come from an earlier step or the prelude."""

@@ -16,7 +16,7 @@ def _words(text: str) -> frozenset[str]:
 
 ATOMS = _words("""
 abs all any ascii bin bool bytes callable chr complex divmod float format hash hex id int
-isinstance issubclass len oct ord pow print range repr round slice str hasattr type object help
+isinstance issubclass len oct ord pow print range repr round slice str hasattr object help
 input breakpoint delattr setattr compile
 """)
 """Builtins that give what nobody can change."""
@@ -50,16 +50,16 @@ notnull nsmallest nth numerator nunique pad pct_change pipe pivot pivot_table po
 predict_log_proba predict_proba prod product quantile query rank rdiv read_bytes read_text
 reindex reindex_like relative_to removeprefix removesuffix rename rename_axis reorder_levels
 repeat replace resample reset_index resolve rfind rglob rindex rjust rolling round rpartition
-rsplit rstrip samefile sample savefig score score_samples searchsorted select_dtypes sem
-set_axis set_index shift size skew sort_index sort_values split splitlines squeeze stack
-staged_predict startswith stat std str strftime strip sub subtract sum swapcase swaplevel
-symmetric_difference tail take time timestamp timetuple title to_arrow to_bytes to_clipboard
-to_coo to_csv to_datetime to_dict to_dicts to_excel to_feather to_flat_index to_frame to_hdf
-to_html to_json to_latex to_list to_markdown to_numpy to_pandas to_parquet to_period to_pickle
-to_pydatetime to_records to_series to_sql to_string to_timestamp toarray tobytes todense tolist
-toordinal total_seconds transform translate transpose truediv truncate tz_convert tz_localize
-union unique unstack upper utcoffset utctimetuple value_counts values var weekday where
-with_columns with_name with_suffix wrap xs zfill
+rsplit rstrip samefile sample savefig score score_samples search searchsorted finditer start
+end span group select_dtypes sem set_axis set_index shift size skew sort_index sort_values
+split splitlines squeeze stack staged_predict startswith stat std str strftime strip sub
+subtract sum swapcase swaplevel symmetric_difference tail take time timestamp timetuple title
+to_arrow to_bytes to_clipboard to_coo to_csv to_datetime to_dict to_dicts to_excel to_feather
+to_flat_index to_frame to_hdf to_html to_json to_latex to_list to_markdown to_numpy to_pandas
+to_parquet to_period to_pickle to_pydatetime to_records to_series to_sql to_string to_timestamp
+toarray tobytes todense tolist toordinal total_seconds transform translate transpose truediv
+truncate tz_convert tz_localize union unique unstack upper utcoffset utctimetuple value_counts
+values var weekday where with_columns with_name with_suffix wrap xs zfill
 """)
 """Methods that leave receiver and arguments as they are, without ``inplace=True`` or ``out=``."""
 
@@ -160,6 +160,7 @@ rot90 frombuffer memmap matrix permute_dims matrix_transpose
 
 FRESH_MODULES = re.compile(
     r"(numpy|pandas|scipy|polars|pyarrow|statsmodels|math|cmath|statistics|json|re|datetime"
+    r"|pickle|cPickle|joblib|dill|cloudpickle|yaml|toml|tomllib|tomli|plistlib|marshal"
     r"|time|calendar|hashlib|base64|textwrap|string|struct|decimal|fractions|platform"
     r"|sklearn\.(metrics|datasets|preprocessing\.[a-z]\w*|model_selection\.[a-z]\w*|utils\.[a-z]\w*"
     r"|base\.clone))(\.|$)"

@@ -42,6 +42,8 @@ class Libraries(Expressions):
             return self._call_iterator(name, given)
         if name == "next" and values:
             return self._next(given)
+        if name == "type" and len(values) == 1:
+            return self.class_of(values[0])
         if name in {"min", "max", "sum", "getattr"} and values:
             self._use(values)
             first = values[0]
@@ -99,7 +101,7 @@ class Libraries(Expressions):
     def _next(self, given: Given) -> Value:
         first = given.positional[0]
         self.touch(first)
-        self.invoke(first, [])
+        self.consume(first)
         self.world.change(first.nodes, is_shallow=True)
         item = first.item or Value(nodes=self.part(first))
         return either((item, *given.positional[1:]))
@@ -167,6 +169,8 @@ class Libraries(Expressions):
         is_fresh = known.FRESH_MODULES.match(path) and not known.HOLDS_ANYWAY.match(path)
         if is_fresh and not (first == "sklearn" and is_class):
             kind = {"pandas": "frame", "numpy": "array"}.get(first, "several")
+            if kind in {"frame", "array"}:
+                return self.fresh(kind=kind)
             carries = [value for value in values if self.objects.codes_of(value.nodes)]
             return self.fresh(*carries, kind=kind)
         result = self.fresh(*values, is_plain=known.CLONES.match(tail) is not None)
@@ -325,8 +329,10 @@ class Libraries(Expressions):
             self.objects.hold(result.nodes, self.objects.known_parts(base.nodes))
             return result
         kind = base.kind if base.kind in {"frame", "array"} else ""
+        if kind:
+            return self.fresh(kind=kind)
         carries = [value for value in (base, *values) if self.objects.codes_of(value.nodes)]
-        return self.fresh(*carries, kind=kind)
+        return self.fresh(*carries)
 
     def _view_of_dict(self, base: Value, name: str) -> Value:
         result = self._stuck("a view of a dict", base)

@@ -113,7 +113,9 @@ def _why_not_again(
     if drawn - set(seeded):
         return f"what it draws from {words_of(min(drawn - set(seeded)))}, which have no seed"
     for use in effects.files:
-        if use.is_written and not use.is_repeatable:
+        if use.is_written and use.is_repeatable:
+            continue
+        if use.is_written:
             return f"the file {use.path}, which it writes"
         for cell in stepped:
             for other in reading.effects[cell].files:

@@ -30,6 +30,10 @@ class Objects:
         array that changes changes its views.
     anything
         Nodes that stand for all they hold: a part of one is itself.
+    kind_of
+        What kind of value an object is, as of a `Value`.
+    iterators
+        Objects that are used up by being looped over.
     codes
         Functions and classes that an object is, or runs when it is used.
     stuck
@@ -50,6 +54,8 @@ class Objects:
         self._instances: dict[int, set[int]] = {}
         self.plain: set[int] = set()
         self.anything: set[int] = set()
+        self.iterators: set[int] = set()
+        self.kind_of: dict[int, str] = {}
         self.codes: dict[int, set[Code]] = {}
         self.stuck: dict[int, str] = {}
         self.draws: dict[int, set[str]] = {}
@@ -63,6 +69,11 @@ class Objects:
         if is_plain:
             self.plain.add(node)
         return node
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._parts)
 
     def any_of(self, nodes: Iterable[int]) -> int:
         """Make a node for something that may be any of some objects, or of what they hold."""
@@ -108,6 +119,15 @@ class Objects:
         if known not in self._any:
             self._any[known] = frozenset((self.any_of(known),))
         return self._any[known]
+
+    def common_kind(self, nodes: Iterable[int]) -> str:
+        """Give the kind that all of some objects are; empty if there is none, or several."""
+        kinds = {self.kind_of.get(node, "") for node in nodes}
+        return kinds.pop() if len(kinds) == 1 else ""
+
+    def has_key(self, nodes: Iterable[int], key: str) -> bool:
+        """Whether something was put into objects under a key."""
+        return any(key in self._parts[node] for node in nodes)
 
     def known_parts(self, nodes: Iterable[int]) -> Nodes:
         """Give what is known to be in objects, without making anything up."""

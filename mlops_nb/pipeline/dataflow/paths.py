@@ -41,14 +41,17 @@ def may_meet(one: str, other: str) -> bool:
     (True, False)
     """
     first, second = _tokens(one), _tokens(other)
-    return any(
-        _overlap(a, b)
-        for a, b in (
-            (first, second),
-            ((*first, "/", None), second),
-            (first, (*second, "/", None)),
-        )
+    return (
+        _overlap(first, second)
+        or (_may_be_folder(one, other) and _overlap((*first, "/", None), second))
+        or (_may_be_folder(other, one) and _overlap(first, (*second, "/", None)))
     )
+
+
+def _may_be_folder(path: str, other: str) -> bool:
+    """Whether a path may be a folder: it has no ending, or is written out before another."""
+    last = path.rstrip("/").rpartition("/")[2]
+    return "." not in last.lstrip(".") or other.startswith(f"{path}/")
 
 
 def _tokens(path: str) -> tuple[str | None, ...]:
@@ -131,6 +134,7 @@ PACKAGES = "<installed packages>"
 """Stands for what pip installs, and imports read."""
 
 
+@lru_cache(maxsize=4096)
 def may_be_same(one: str, other: str) -> bool:
     """Whether two paths may be the same file."""
     return _overlap(_tokens(one), _tokens(other))

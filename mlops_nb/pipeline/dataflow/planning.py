@@ -17,7 +17,7 @@ from mlops_nb.pipeline.dataflow.checks import (
 )
 from mlops_nb.pipeline.dataflow.definitions import Definitions
 from mlops_nb.pipeline.dataflow.edges import edges_of
-from mlops_nb.pipeline.dataflow.effects import STAR
+from mlops_nb.pipeline.dataflow.effects import STAR, Star
 from mlops_nb.pipeline.dataflow.file_edges import paths
 from mlops_nb.pipeline.dataflow.flowing import Flowing, Passage
 from mlops_nb.pipeline.dataflow.fusing import Fusion, find_fusion
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlops_nb.model.pipelines import Fact, StepOptions
-    from mlops_nb.pipeline.dataflow.effects import SetUp, Star
+    from mlops_nb.pipeline.dataflow.effects import SetUp
     from mlops_nb.pipeline.dataflow.reading import Reading
 
 AMBIENT = ("<environ>", "<cwd>", "<sys.path>", "<warnings>", "<options:")
@@ -331,6 +331,7 @@ def _step(plan: Plan, place: int, step: StepFlow, read_first: Sequence[str]) -> 
     carried = {*inputs, *gives}
     set_ups = set_ups_before(plan, place)
     needs = [name for one in set_ups for name in one.needs]
+    defined = plan.definitions.needed_by(step, carried, plan.positions, needs)
     return Step(
         name=step.name,
         cells=step.cells,
@@ -340,8 +341,9 @@ def _step(plan: Plan, place: int, step: StepFlow, read_first: Sequence[str]) -> 
         outputs=tuple(sorted(tuple(sorted(unit)) for unit in own)),
         params=parameters_read(plan, place),
         definitions=(
-            *plan.definitions.needed_by(step, carried, plan.positions, needs),
+            *defined,
             *(set_up_entry(one) for one in stars_before(plan, place)),
+            *(set_up_entry(one) for one in modules_before(plan, place, defined)),
             *(set_up_entry(one) for one in set_ups),
         ),
         watched=_watched(plan, place),
@@ -358,6 +360,23 @@ def stars_before(plan: Plan, place: int) -> list[Star]:
     read = {site.digest for name in step.names_loaded for site in sites.get(name, ())}
     found = [star for earlier in plan.steps[:place] for star in earlier.stars]
     return [s for s in found if (s.is_open and missing) or f"{STAR}{s.module}" in read]
+
+
+def modules_before(plan: Plan, place: int, names: Sequence[str]) -> list[Star]:
+    """List the statements that import other modules of packages that a step needs."""
+    found: dict[tuple[int, int], Star] = {}
+    for name in names:
+        sites = plan.reading.world.sites[name]
+        above = [s for s in sites if plan.positions.get(s.cell, place) < place]
+        modules = {site.module for site in above if site.module}
+        if len({site.module for site in above}) > 1:
+            # The last one stands there already by its name.
+            for site in above[:-1]:
+                if site.module in modules and site.module != above[-1].module:
+                    found[site.cell, site.line] = Star(
+                        site.module, site.cell, site.line, site.line
+                    )
+    return list(found.values())
 
 
 def set_ups_before(plan: Plan, place: int) -> list[SetUp]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_BODIES = 20_000
 _MOST_PER_STATEMENT = 500
 _MOST_CALLS = 3000
+_MOST_OBJECTS = 60_000
 
 
 class Scopes:
@@ -62,6 +63,7 @@ class Scopes:
         self.site_kind: SiteKind = "value"
         self.site_digest = ""
         self.needs: tuple[str, ...] = ()
+        self.module = ""
         self.depth = 0
         # Within one statement a function is not called twice with anything.
         self.invoked: dict[tuple[Nodes, Nodes], Value] = {}
@@ -81,6 +83,10 @@ class Scopes:
         node = self.objects.new(is_plain=is_plain)
         for value in held:
             self.objects.hold((node,), value.nodes)
+        if kind:
+            self.objects.kind_of[node] = kind
+        if kind == "iterator":
+            self.objects.iterators.add(node)
         return Value(nodes=frozenset((node,)), kind=kind)
 
     def load(self, name: str) -> Value:
@@ -134,7 +140,13 @@ class Scopes:
 
     def _site(self) -> Site:
         is_top = self.frame is None and not self.world.branches and self.depth == 1
-        return self.world.site(self.site_kind, self.site_digest, self.needs, is_top=is_top)
+        return self.world.site(
+            self.site_kind,
+            self.site_digest,
+            self.needs,
+            is_top=is_top,
+            module=self.module,
+        )
 
     @contextmanager
     def binding(self, kind: SiteKind, node: ast.AST) -> Iterator[None]:
@@ -216,7 +228,8 @@ class Scopes:
     def follow(self, code: Code, values: dict[str, Value]) -> Value:
         """Read the body of a function as if it were called with these values."""
         self.calls_left -= 1
-        if self.bodies_left <= self.enough or self.calls_left < 0 or len(self.stack) > _DEEPEST:
+        is_enough = self.bodies_left <= self.enough or self.objects.count > _MOST_OBJECTS
+        if is_enough or self.calls_left < 0 or len(self.stack) > _DEEPEST:
             # Too much to follow: it may touch anything.
             self.world.cell.dynamic = self.world.cell.dynamic or self.world.line
             return self.fresh(*values.values())

@@ -371,9 +371,12 @@ class Statements(MagicCalls):
             root = alias.name.partition(".")[0]
             library = alias.name if alias.asname else root
             self.import_module(alias.name)
-            single = ast.Import([alias])
+            # All modules of a package bind the one name of the package.
+            self.module = alias.name if not alias.asname and root != alias.name else ""
+            single = ast.Import([alias if alias.asname else ast.alias(root)])
             with self.binding("import", single):
                 self.store(alias.asname or root, Value(kind="module", library=library))
+            self.module = ""
 
     def _import_from(self, node: ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "")

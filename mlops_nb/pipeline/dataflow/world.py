@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlops_nb.pipeline.dataflow.objects import Nodes
 
 _MOST_CHANGES = 40
+_MOST_APART = 6
 BUILTINS = frozenset(dir(builtins))
 STATE_BEGINS = "<"
 
@@ -113,10 +114,16 @@ class World:
             self._named.setdefault(node, set()).add(name)
 
     def site(
-        self, kind: SiteKind, digest: str, needs: Iterable[str] = (), *, is_top: bool
+        self,
+        kind: SiteKind,
+        digest: str,
+        needs: Iterable[str] = (),
+        *,
+        is_top: bool,
+        module: str = "",
     ) -> Site:
         """Describe the place where something is bound now."""
-        return Site(self.cell.cell, self.line, kind, digest, is_top, tuple(needs))
+        return Site(self.cell.cell, self.line, kind, digest, is_top, tuple(needs), module)
 
     def delete(self, name: str) -> None:
         """A name is deleted."""
@@ -149,10 +156,13 @@ class World:
                 self._change(set(nodes), is_shallow=is_shallow)
 
     def _change(self, nodes: set[int], *, is_shallow: bool) -> None:
-        affected = self.names_of(self.objects.changed_with(nodes, is_shallow=is_shallow))
-        if affected:
-            direct = tuple(sorted(self.names_of(nodes)))
-            self._note(Change(self._tick(), self.line, direct or affected, affected))
+        """Note a change; of one of several objects, for each of them by itself."""
+        apart = [{node} for node in sorted(nodes)] if len(nodes) <= _MOST_APART else [nodes]
+        for changed in apart:
+            affected = self.names_of(self.objects.changed_with(changed, is_shallow=is_shallow))
+            if affected:
+                direct = self.names_of(changed)
+                self._note(Change(self._tick(), self.line, direct or affected, affected))
 
     def _note(self, change: Change) -> None:
         self.cell.changes.append(change)
