@@ -69,7 +69,7 @@ def fail(_told, _say):
 
 
 def refuse(_told, _say):
-    from mlops_nb.errors.pipelines import CorruptValue
+    from mlops_nb.errors.values import CorruptValue
 
     raise CorruptValue(("x",), "load", "its bytes are gone")
 

@@ -14,13 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from mlops_nb.cli import cli
-from mlops_nb.errors.pipelines import (
-    BadDefinition,
-    BadPipeline,
-    NotOverwritten,
-    NotWritten,
-    PipelineRefused,
-)
+from mlops_nb.errors.pipelines import BadDefinition, BadPipeline, NotOverwritten, PipelineRefused
+from mlops_nb.errors.values import NotWritten
 from mlops_nb.model.pipelines import Pipeline, PipelineParameter, Step, StepOptions
 from mlops_nb.notebook import read_notebook
 from mlops_nb.pipeline.writing import convert, load_definition, read_definition, step_notebook

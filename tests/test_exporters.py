@@ -18,7 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.errors.pipelines import ExportRefused, ScheduleRefused
+from mlops_nb.errors.schedules import ExportRefused, ScheduleRefused
 from mlops_nb.exporters.calendars import calendar_lines, plain_fields, utc_fields
 from mlops_nb.exporters.making import export
 from mlops_nb.schedule import read_cron

@@ -20,7 +20,7 @@ from fast_engine_notebooks import notebook, own_cells
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from mlops_nb.errors.pipelines import CannotRender
+from mlops_nb.errors.values import CannotRender
 from mlops_nb.notebook import read_notebook
 from mlops_nb.papermill_engine import fast, plan_run, run_notebook, servers, shared_server
 from mlops_nb.papermill_engine.preloading import early_imports, shadowed

@@ -13,7 +13,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import list_notebook_files, papermill_io
 
 from mlops_nb.errors import RunNotFound
-from mlops_nb.errors.pipelines import BadStoreAddress, NoSuchArtifact
+from mlops_nb.errors.values import BadStoreAddress, NoSuchArtifact
 from mlops_nb.store import Store
 
 FAST = {"engine_name": "mlops_nb_fast", "progress_bar": False}

@@ -36,7 +36,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from mlops_nb.errors.pipelines import (
+from mlops_nb.errors.values import (
     CannotStore,
     CorruptValue,
     NotWritten,

@@ -13,15 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlops_nb
-from mlops_nb.errors.pipelines import (
+from mlops_nb.errors.pipelines import NoPipelineHere, SplitNotEqual
+from mlops_nb.errors.values import (
     BadStepFile,
     CannotJoin,
     CannotStore,
     CorruptValue,
-    NoPipelineHere,
     PickleRefused,
     SecretCrosses,
-    SplitNotEqual,
     UntrustedValue,
     ValueMissing,
 )

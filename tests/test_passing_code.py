@@ -13,7 +13,7 @@ import traceback
 
 import pytest
 
-from mlops_nb.errors.pipelines import CannotStore, CorruptValue
+from mlops_nb.errors.values import CannotStore, CorruptValue
 from mlops_nb.packaging import digest_of, pack, unpack
 
 

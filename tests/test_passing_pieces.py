@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_nb.errors.pipelines import CannotJoin
+from mlops_nb.errors.values import CannotJoin
 from mlops_nb.pipeline.passing.pieces import element, element_count, join
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]}, index=["x", "y", "z"])

@@ -20,7 +20,8 @@ from events import T0, A, B, C, run_started
 from store_contents import kept_value
 
 from mlops_nb.errors import StoreError, StoreUnwritable
-from mlops_nb.errors.pipelines import CorruptValue, StepTaken
+from mlops_nb.errors.pipelines import StepTaken
+from mlops_nb.errors.values import CorruptValue
 from mlops_nb.model.pipelines import (
     CachedStep,
     Fact,

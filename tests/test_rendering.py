@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.errors.pipelines import CannotRender
+from mlops_nb.errors.values import CannotRender
 from mlops_nb.notebook.rendering import is_plain_literal, render_parameters
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.errors.pipelines import BadCron, UnknownZone
+from mlops_nb.errors.schedules import BadCron, UnknownZone
 from mlops_nb.model.pipelines import Schedule
 from mlops_nb.schedule import default_zone, describe, next_firings, read_cron, read_zone
 from mlops_nb.schedule.cron import firing_times

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from mlops_nb.errors import BadParameter
-from mlops_nb.errors.pipelines import AmbiguousSchedule, ScheduleNotFound, ScheduleRefused
+from mlops_nb.errors.schedules import AmbiguousSchedule, ScheduleNotFound, ScheduleRefused
 from mlops_nb.model.pipelines import Schedule
 from mlops_nb.schedule.due import MOST_AT_ONCE, as_text, first_firing_ns, plan_firings
 from mlops_nb.schedule.making import get_schedule, keep_schedule, new_schedule, paused, resumed

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from mlops_nb.errors.pipelines import BadSigningKey, UntrustedValue
+from mlops_nb.errors.values import BadSigningKey, UntrustedValue
 from mlops_nb.model.pipelines import Packed
 from mlops_nb.packaging import pack, sign, unpack, verify_signature
 from mlops_nb.packaging.signature import key_file
@@ -167,7 +167,7 @@ def test_a_forged_pickle_is_never_loaded(tmp_path):
 def test_a_pickle_under_the_name_of_a_safe_format_does_not_go_off(tmp_path, kind):
     import hashlib
 
-    from mlops_nb.errors.pipelines import CorruptValue
+    from mlops_nb.errors.values import CorruptValue
     from mlops_nb.model.pipelines import PackedFile
 
     names = {

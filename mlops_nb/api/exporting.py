@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import ExportRefused
+from mlops_nb.errors.schedules import ExportRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

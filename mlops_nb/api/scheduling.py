@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.api.current import open_store
-from mlops_nb.errors.pipelines import ScheduleRefused
+from mlops_nb.errors.schedules import ScheduleRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from mlops_nb.display.blocks import Cell, Column, Facts, Span, Table, TableRow, 
 from mlops_nb.display.formats import UNKNOWN, ago, counted, duration, exact_time, one_line
 from mlops_nb.display.view import View
 from mlops_nb.documents import iso, plain
-from mlops_nb.errors.pipelines import BadCron, UnknownZone
+from mlops_nb.errors.schedules import BadCron, UnknownZone
 from mlops_nb.schedule import describe, next_firings, read_cron, read_zone
 
 if TYPE_CHECKING:

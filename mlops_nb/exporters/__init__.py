@@ -11,7 +11,7 @@ from dataclasses import field
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_nb.errors.pipelines import ExportRefused
+from mlops_nb.errors.schedules import ExportRefused
 from mlops_nb.record import record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import ExportRefused
+from mlops_nb.errors.schedules import ExportRefused
 from mlops_nb.exporters import Exported, ExportedFile
 from mlops_nb.exporters.calendars import utc_fields
 from mlops_nb.exporters.making import file_stem

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import ExportRefused
+from mlops_nb.errors.schedules import ExportRefused
 from mlops_nb.exporters import Export, exporter_named
 from mlops_nb.schedule.making import new_schedule
 

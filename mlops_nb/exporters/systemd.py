@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import ExportRefused
+from mlops_nb.errors.schedules import ExportRefused
 from mlops_nb.exporters import Exported, ExportedFile
 from mlops_nb.exporters.calendars import calendar_lines
 from mlops_nb.exporters.making import file_stem, here_command, refuse_control

@@ -20,7 +20,7 @@ import uuid
 import zoneinfo
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CannotRender
+from mlops_nb.errors.values import CannotRender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import BadSigningKey
+from mlops_nb.errors.values import BadSigningKey
 from mlops_nb.packaging.record import packed_document
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import (
+from mlops_nb.errors.values import (
     CannotStore,
     CorruptValue,
     NotWritten,

@@ -7,7 +7,7 @@ import pickle
 import types
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CannotStore
+from mlops_nb.errors.values import CannotStore
 from mlops_nb.fingerprint.plain import class_path
 from mlops_nb.packaging.fitting import failures
 from mlops_nb.packaging.pickling import NotStorable, Pickler

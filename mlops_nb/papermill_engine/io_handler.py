@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import BadStoreAddress, NoSuchArtifact
+from mlops_nb.errors.values import BadStoreAddress, NoSuchArtifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

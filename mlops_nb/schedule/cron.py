@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import BadCron
+from mlops_nb.errors.schedules import BadCron
 from mlops_nb.record import record
 from mlops_nb.schedule.zones import read_zone
 

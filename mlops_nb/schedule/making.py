@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import AmbiguousSchedule, ScheduleNotFound, ScheduleRefused
+from mlops_nb.errors.schedules import AmbiguousSchedule, ScheduleNotFound, ScheduleRefused
 from mlops_nb.model import new_run_id
 from mlops_nb.model.pipelines import Schedule
 from mlops_nb.redact import redact

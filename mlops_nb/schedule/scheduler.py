@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_nb.errors import MlopsNbError, StoreError
-from mlops_nb.errors.pipelines import BadCron, ScheduleRefused, UnknownZone
+from mlops_nb.errors.schedules import BadCron, ScheduleRefused, UnknownZone
 from mlops_nb.record import record
 from mlops_nb.schedule import due as planning
 from mlops_nb.schedule.children import (

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import BadSigningKey
+from mlops_nb.errors.values import BadSigningKey
 from mlops_nb.model.pipelines import Packed
 from mlops_nb.record import record
 

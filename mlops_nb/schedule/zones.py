@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import UnknownZone
+from mlops_nb.errors.schedules import UnknownZone
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

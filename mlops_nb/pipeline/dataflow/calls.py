@@ -97,7 +97,7 @@ class Calls(Libraries):
         # A list cannot be called: it is a method of one, out of a container.
         self.world.change(called.nodes & self.objects.plain, is_shallow=True)
         answer = self.invoke(called, given.all)
-        return answer if answer.nodes else self.fresh(called, *given.all)
+        return answer if answer.nodes else self.fresh(*given.all)
 
     # --- functions of the notebook -------------------------------------------------------------
 
@@ -180,9 +180,11 @@ class Calls(Libraries):
                 # A method is called with the instance, by way of its class.
                 answers += [self.call_code(code, [anything])] if code.owner is None else []
                 continue
-            receiver = value
+            receiver = Value(nodes=self.objects.instances_in(value.nodes, code.node))
             if code.node in value.nodes:
                 receiver = self._call_class(code, Given((), {}, (anything,)))
+            elif not receiver.nodes:
+                continue
             for name, member in code.members.items():
                 method = member.code
                 if method is not None and not method.is_class and name not in IMPLICIT:

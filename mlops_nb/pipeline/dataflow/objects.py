@@ -209,6 +209,11 @@ class Objects:
             found |= below
         return found
 
+    def instances_in(self, nodes: Iterable[int], kind: int) -> Nodes:
+        """Give the instances of a class among objects and all that they hold."""
+        instances = self._instances.get(kind, set())
+        return self.limited(self.below(nodes) & instances) if instances else NO_NODES
+
     def codes_of(self, nodes: Iterable[int]) -> set[Code]:
         """Give the functions and classes that objects may run."""
         if not self.codes:

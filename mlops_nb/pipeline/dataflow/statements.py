@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LEAVES = (ast.Raise, ast.Return, ast.Break, ast.Continue)
 _SWALLOWS = frozenset({"contextlib.suppress", "pytest.raises"})
-_MOST_LOOPS = 2
+_MOST_LOOPS = 1
 _MANAGER = "contextlib.contextmanager"
 _WRAPS = frozenset({"builtins.staticmethod", "builtins.classmethod", "builtins.property"})
 

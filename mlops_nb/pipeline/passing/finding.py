@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_nb.errors.pipelines import BadStepFile, NoPipelineHere, ValueMissing
+from mlops_nb.errors.pipelines import NoPipelineHere
+from mlops_nb.errors.values import BadStepFile, ValueMissing
 from mlops_nb.model.pipelines import StepTask
 from mlops_nb.pipeline.passing.state import is_state
 from mlops_nb.pipeline.passing.task import RESULT_FILE, TASK_VARIABLE, read_result, read_task

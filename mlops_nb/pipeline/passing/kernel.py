@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CannotJoin, SecretCrosses, SplitNotEqual, ValueMissing
+from mlops_nb.errors.pipelines import SplitNotEqual
+from mlops_nb.errors.values import CannotJoin, SecretCrosses, ValueMissing
 from mlops_nb.model.pipelines import StepResult
 from mlops_nb.packaging.code import own_names
 from mlops_nb.packaging.digest import digest_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CannotJoin
+from mlops_nb.errors.values import CannotJoin
 from mlops_nb.packaging.digest import digest_of
 
 if TYPE_CHECKING:

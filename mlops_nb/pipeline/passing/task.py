@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlops_nb.errors.pipelines import BadStepFile
+from mlops_nb.errors.values import BadStepFile
 from mlops_nb.model.pipelines import Fact, StepResult, StepTask
 from mlops_nb.packaging.record import packed_document, packed_from_document
 

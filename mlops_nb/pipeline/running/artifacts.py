@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CorruptValue
+from mlops_nb.errors.values import CorruptValue
 from mlops_nb.model import ArtifactLogged
 from mlops_nb.redact import redact_file
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.engines import Ended, Job, Said
-from mlops_nb.errors.pipelines import CorruptValue
+from mlops_nb.errors.values import CorruptValue
 from mlops_nb.model.pipelines import Fact
 from mlops_nb.pipeline.passing.task import TASK_VARIABLE
 from mlops_nb.pipeline.running.artifacts import restore_files

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import BadStepFile
+from mlops_nb.errors.values import BadStepFile
 from mlops_nb.model.pipelines import CachedStep, StepResult
 from mlops_nb.notebook import read_notebook
 from mlops_nb.pipeline.passing.task import (

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import CannotJoin, PipelineRefused
+from mlops_nb.errors.pipelines import PipelineRefused
+from mlops_nb.errors.values import CannotJoin
 from mlops_nb.pipeline.passing.pieces import element_count
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import BadStepFile
+from mlops_nb.errors.values import BadStepFile
 from mlops_nb.model.pipelines import CachedStep, StepResult
 from mlops_nb.pipeline.passing.task import (
     RESULT_FILE,

@@ -13,7 +13,8 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors.pipelines import BadDefinition, BadPipeline, NotOverwritten, NotWritten
+from mlops_nb.errors.pipelines import BadDefinition, BadPipeline, NotOverwritten
+from mlops_nb.errors.values import NotWritten
 from mlops_nb.pipeline.drafts import NO_STEPS
 from mlops_nb.pipeline.writing.definition import DEFINITION, load_definition
 from mlops_nb.pipeline.writing.document import (

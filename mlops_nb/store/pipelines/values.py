@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlops_nb.errors import StoreError, StoreUnwritable
-from mlops_nb.errors.pipelines import CorruptValue
+from mlops_nb.errors.values import CorruptValue
 
 if TYPE_CHECKING:
     from pathlib import Path
