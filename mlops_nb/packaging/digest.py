@@ -37,8 +37,8 @@ class Digest:
     Attributes
     ----------
     text
-        ``nbfp1:…`` of a fingerprint, ``sha256:…`` of plain containers in their order and of
-        anything else; empty if the value cannot be read at all.
+        ``nbfp1:…`` of a fingerprint, ``sha256:…`` of one with its types, of plain containers in
+        their order and of anything else; empty if the value cannot be read at all.
     assurance
         ``exact``, or ``opaque`` for what had to be believed.
     """
@@ -72,8 +72,9 @@ def digest_of(value: object, *, namespace: Mapping[str, object] | None = None) -
             pass
     found = fingerprint(value)
     if found.assurance == "exact":
-        order = _order_of(value)
-        return Digest(_sha256(found.digest.encode(), order) if order else found.digest)
+        # Values that are the same in another type, as `int64` and `Int64`, are other values here.
+        more = (found.schema_digest.encode(), _order_of(value))
+        return Digest(_sha256(found.digest.encode(), *more) if any(more) else found.digest)
     return _read_apart(value, namespace)
 
 

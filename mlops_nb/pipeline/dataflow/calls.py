@@ -175,22 +175,29 @@ class Calls(Libraries):
         anything = Value(nodes=frozenset((self.objects.any_of(at_hand),)))
         self.invoked[key] = self.fresh(anything)
         answers: list[Value] = []
-        for code in sorted(codes, key=lambda code: code.node):
-            if not code.is_class:
-                # A method is called with the instance, by way of its class.
-                answers += [self.call_code(code, [anything])] if code.owner is None else []
-                continue
-            receiver = Value(nodes=self.objects.instances_in(value.nodes, code.node))
-            if code.node in value.nodes:
-                receiver = self._call_class(code, Given((), {}, (anything,)))
-            elif not receiver.nodes:
-                continue
-            for name, member in code.members.items():
-                method = member.code
-                if method is not None and not method.is_class and name not in IMPLICIT:
-                    answers.append(self.call_code(method, [anything], receiver=receiver))
+        # What runs already is called with anything there: it need not call itself.
+        for code in sorted(codes - self.invoking, key=lambda code: code.node):
+            self.invoking.add(code)
+            answers += self._invoke_one(code, value, anything)
+            self.invoking.discard(code)
         answer = self.invoked[key] = Value(nodes=all_nodes(answers) | self.fresh().nodes)
         return answer
+
+    def _invoke_one(self, code: Code, value: Value, anything: Value) -> list[Value]:
+        if not code.is_class:
+            # A method is called with the instance, by way of its class.
+            return [self.call_code(code, [anything])] if code.owner is None else []
+        receiver = Value(nodes=self.objects.instances_in(value.nodes, code.node))
+        if code.node in value.nodes:
+            receiver = self._call_class(code, Given((), {}, (anything,)))
+        elif not receiver.nodes:
+            return []
+        methods = [
+            member.code
+            for name, member in code.members.items()
+            if member.code is not None and not member.code.is_class and name not in IMPLICIT
+        ]
+        return [self.call_code(method, [anything], receiver=receiver) for method in methods]
 
     # --- classes -------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class Scopes:
         self.depth = 0
         # Within one statement a function is not called twice with anything.
         self.invoked: dict[tuple[Nodes, Nodes], Value] = {}
+        self.invoking: set[Code] = set()
         self.touched: set[tuple[int, Nodes]] = set()
 
     # Told by the classes below, which read expressions, calls and statements.
