@@ -62,6 +62,8 @@ class Settings:
     data_statistics
         Whether the store keeps what holds values of the data: least, greatest and mean value of
         each column. Fingerprints and counts are kept in any case.
+    pickle
+        ``deny``: what crosses from step to step is never stored as, nor loaded from, a pickle.
     safe_stores
         Stores of other users that may be used; ``*`` trusts them all.
     state_dir
@@ -81,6 +83,7 @@ class Settings:
     file_budget_bytes: int = 1 << 30
     file_md5: bool = False
     data_statistics: bool = True
+    pickle: str = "allow"
     safe_stores: tuple[str, ...] = ()
     state_dir: Path = field(default_factory=lambda: _user_folder("XDG_STATE_HOME", ".local/state"))
     config_file: Path = field(default_factory=_default_config_file)
@@ -229,6 +232,12 @@ def _flag(name: str, raw: object, layer: _Layer) -> bool:
     return word in _TRUE
 
 
+def _permission(name: str, raw: object, layer: _Layer) -> str:
+    if raw not in {"allow", "deny"}:
+        raise BadSetting(name, layer.source, f"{raw!r} must be allow or deny")
+    return str(raw)
+
+
 def _size(name: str, raw: object, layer: _Layer) -> int:
     try:
         size = int(raw) if isinstance(raw, str) else raw
@@ -281,6 +290,7 @@ _CHECKS: Mapping[str, _Check] = {
     "file_budget_bytes": _size,
     "file_md5": _flag,
     "data_statistics": _flag,
+    "pickle": _permission,
     "safe_stores": _paths,
     "state_dir": _path,
 }

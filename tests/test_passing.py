@@ -234,6 +234,16 @@ def test_what_cannot_be_stored_is_named(run):
     assert not (run.folder / "a" / "result.json").exists()
 
 
+def test_pickles_may_be_denied_by_a_setting(run, monkeypatch):
+    run.step(run.task("a", outputs=(("f",),)), "f = lambda: 1")
+    monkeypatch.setenv("MLOPS_NB_PICKLE", "deny")
+    with pytest.raises(PickleRefused, match="an earlier run stored it so"):
+        run.step(run.task("b", {"f": "a"}, outputs=(("x",),)), "x = f()")
+    with pytest.raises(PickleRefused, match="g"):
+        run.step(run.task("c", outputs=(("g",),)), "g = lambda: 1")
+    run.step(run.task("d", outputs=(("rows",),)), "rows = [1]")
+
+
 def test_a_damaged_input_is_refused_by_name(run):
     run.step(run.task("a", outputs=(("x",),)), "x = [1]")
     (run.folder / "a" / "0" / "value.json").write_text("[2]")

@@ -352,6 +352,12 @@ def _check(file: PackedFile, folder: Path, packed: Packed, step: str) -> None:
         raise CorruptValue(packed.names, step, f"{path} is not what was written")
 
 
+def is_pickled(packed: Packed) -> bool:
+    """Tell whether a pickle is read when a unit is loaded."""
+    parts = packed.detail["parts"] if packed.format == PARTS else ({"format": packed.format},)
+    return any(part["format"] in UNSAFE for part in parts)
+
+
 def _needs_signature(packed: Packed) -> bool:
     if packed.format != PARTS:
         return packed.format in UNSAFE or bool(packed.detail.get("imports"))

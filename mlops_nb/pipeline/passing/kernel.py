@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors.pipelines import SplitNotEqual
-from mlops_nb.errors.values import CannotJoin, SecretCrosses, ValueMissing
+from mlops_nb.errors.values import CannotJoin, PickleRefused, SecretCrosses, ValueMissing
 from mlops_nb.model.pipelines import StepResult
 from mlops_nb.packaging.code import own_names
 from mlops_nb.packaging.digest import digest_of
-from mlops_nb.packaging.unit import pack, unpack
+from mlops_nb.packaging.unit import is_pickled, pack, unpack
 from mlops_nb.pipeline.passing.finding import Found, find_task
 from mlops_nb.pipeline.passing.guards import Snapshot, changed_states, facts_of
 from mlops_nb.pipeline.passing.pieces import element, element_count, join
@@ -112,6 +112,7 @@ def save(where: str, names: Sequence[str], namespace: dict[str, Any]) -> None:
 def _load_all(found: Found, namespace: dict[str, Any]) -> dict[str, Any]:
     """Load each folder once; names that have several folders are joined."""
     task = found.task
+    _check_pickles(task)
     loaded: dict[str, dict[str, object]] = {}
     for folders in task.inputs.values():
         for folder in folders:
@@ -125,6 +126,18 @@ def _load_all(found: Found, namespace: dict[str, Any]) -> dict[str, Any]:
             _check_apart(name, [task.units[folder] for folder in folders])
         values[name] = join([loaded[folder][name] for folder in folders], name)
     return values
+
+
+def _may_pickle(task: StepTask) -> bool:
+    from mlops_nb.config import load_settings
+
+    return task.may_pickle and load_settings().pickle == "allow"
+
+
+def _check_pickles(task: StepTask) -> None:
+    for unit in task.units.values():
+        if is_pickled(unit) and not _may_pickle(task):
+            raise PickleRefused(", ".join(unit.names), unit.format, "an earlier run stored it so")
 
 
 def _check_apart(name: str, units: Sequence[Packed]) -> None:
@@ -245,7 +258,7 @@ def _pack_all(
             folder / str(number),
             namespace=namespace,
             definitions=task.definitions,
-            may_pickle=task.may_pickle,
+            may_pickle=_may_pickle(task),
         )
         for number, values in enumerate(units)
     )
