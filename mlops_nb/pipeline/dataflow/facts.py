@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import xxhash
+
 from mlops_nb.model.pipelines import Fact
 from mlops_nb.source import analyse, code_digest
 
@@ -29,7 +31,8 @@ def step_code(draft: Draft, step: DraftStep) -> str:
 
 @lru_cache(maxsize=1024)
 def _code_of(sources: tuple[str, ...]) -> str:
-    return code_digest("\n".join(code_digest(source) for source in sources))
+    digests = "\n".join(code_digest(source) for source in sources)
+    return "xxh3:" + xxhash.xxh3_128_hexdigest(digests.encode("ascii"))
 
 
 def fitting(draft: Draft, facts: Sequence[Fact]) -> tuple[Fact, ...]:
