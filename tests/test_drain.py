@@ -424,9 +424,15 @@ def _child_environment(folder):
 def test_the_child_ends_when_the_store_was_removed(spool, folder):
     start_drainer(spool, str(folder))
     wait_until(lambda: has_started(spool))
-    shutil.rmtree(folder)
+    wait_until(lambda: is_removed(folder))
     assert spool.drainer.wait(PATIENCE_S) == 0
     assert not folder.exists()
+
+
+def is_removed(folder) -> bool:
+    """Remove a folder into which somebody may be writing just now."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def test_the_store_of_a_child_is_not_on_its_command_line(spool, folder):

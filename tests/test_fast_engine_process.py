@@ -109,7 +109,9 @@ def test_nothing_is_left_in_the_next_notebook(tmp_path):
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.umask(0o77); mine.value = 2\n"
         "get_ipython().run_line_magic('load_ext', 'autoreload')\n"
     )
-    (tmp_path / "mine.py").write_text("value = 3")
+    (tmp_path / "mine.py").write_text(
+        "value = 33"
+    )  # of another size, or Python takes it for the same
     texts = execute(
         "import os, sys, builtins, warnings, logging, gc, signal\n"
         "print('LEFT' in os.environ, os.path.basename(os.getcwd()), 'left' in sys.path)\n"
@@ -123,7 +125,7 @@ def test_nothing_is_left_in_the_next_notebook(tmp_path):
         "False False",
         "False [] True",
         "True True",
-        "3 False",
+        "33 False",
     ]
 
 

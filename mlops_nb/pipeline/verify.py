@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 import threading
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 MOST_ROUNDS = 6
 _MOST_JOBS = 4
+_CANCEL_AGAIN_S = 5.0
 
 
 @record
@@ -149,11 +151,14 @@ def _waited_for(work: Coroutine[Any, Any, T]) -> T:
         # Not by `join`: interrupted, it takes the thread for one that has ended.
         is_over.wait()
     except BaseException:
-        is_told = False
+        told_at = -_CANCEL_AGAIN_S
         while not is_over.wait(0.05):
-            if running and not is_told:
+            # A library on the way may keep the word to itself; then it is said again.
+            if running and time.monotonic() - told_at >= _CANCEL_AGAIN_S:
                 loop, task = running[0]
-                is_told = task is not None and bool(loop.call_soon_threadsafe(task.cancel))
+                with contextlib.suppress(RuntimeError):  # the loop has just ended
+                    if task is not None and loop.call_soon_threadsafe(task.cancel):
+                        told_at = time.monotonic()
         raise
     if raised:
         raise raised[0]
