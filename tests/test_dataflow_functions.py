@@ -605,6 +605,115 @@ c: -> rate
 d: rate<c table<a ->; def low high
 """,
     ),
+    "a class gets another method after an instance was made": (
+        """
+#[step:a]
+class A:
+    def f(self): return 1
+a = A()
+#[step:b]
+A.f = lambda self: 2
+#[step:c]
+print(a.f())
+""",
+        """
+a: -> (A a)
+b: A<a a<a -> a
+c: a<b ->
+""",
+    ),
+    "an attribute of the class by way of an instance": (
+        """
+#[step:a]
+class A:
+    n = 0
+a = A()
+b = A()
+#[step:b]
+type(a).n = 5
+#[step:c]
+print(b.n)
+""",
+        """
+a: -> (a b)
+b: a<a b<a -> b
+c: b<b ->
+""",
+    ),
+    "a method counts on its class": (
+        """
+#[step:a]
+class A:
+    n = 0
+    def bump(self):
+        self.__class__.n += 1
+a = A()
+b = A()
+#[step:b]
+a.bump()
+#[step:c]
+print(b.n, A.n)
+""",
+        """
+a: -> (A a b)
+b: A<a a<a b<a -> (A b)
+c: A<b b<b ->
+""",
+    ),
+    "map looks at a global when it is used": (
+        """
+#[step:a]
+k = 2
+m = map(lambda x: x * k, [1, 2])
+#[step:b]
+k = 10
+#[step:c]
+print(list(m))
+""",
+        """
+a: -> m
+b: -> k
+c: k<b m<a ->
+""",
+    ),
+    "tasks change a global list": (
+        """
+#[step:a]
+import asyncio
+seen = []
+async def work(n):
+    seen.append(n)
+#[step:b]
+await asyncio.gather(work(1), work(2))
+#[step:c]
+print(seen)
+""",
+        """
+a: -> seen
+b: seen<a -> seen; def asyncio work
+c: seen<b ->
+""",
+    ),
+    "a function inside of a function binds a global": (
+        """
+#[step:a]
+n = 0
+def outer():
+    def inner():
+        global n
+        n += 1
+    inner()
+#[step:b]
+outer()
+#[step:c]
+print(n)
+""",
+        """
+a: -> n
+b: n<a -> n; def outer
+c: n<b ->
+""",
+    ),
 }
 
 

@@ -243,6 +243,19 @@ print(rows())
         "a: ->",
         "because rows, which remembers its results, cannot pass from a to c",
     ),
+    "chance of a library that keeps its state to itself": (
+        """
+#[step:a]
+import tensorflow as tf
+tf.random.set_seed(1)
+#[step:b]
+x = tf.random.normal((2,))
+#[step:c]
+print(x)
+""",
+        "a: -> x\nc: x<a ->",
+        "because the random numbers of tensorflow, which have no state to pass on, cannot pass",
+    ),
     "state of a module that depends on a value": (
         """
 #[step:a]

@@ -417,6 +417,69 @@ a: ->
 b: ->
 """,
     ),
+    "modules of one package, imported in several steps": (
+        """
+#[step:a]
+import os.path
+import xml.dom
+#[step:b]
+import xml.sax
+#[step:c]
+print(os.path.join("a"), xml.dom, xml.sax)
+""",
+        """
+a: ->
+b: ->
+c: ->; def os xml <setup:0:2-2>
+""",
+    ),
+    "an imported name is bound to something else": (
+        """
+#[step:a]
+import numpy as np
+#[step:b]
+np = None
+#[step:c]
+print(np)
+""",
+        """
+a: ->
+b: -> np
+c: np<b ->
+""",
+    ),
+    "a class of a library gets a method in all later steps": (
+        """
+#[step:a]
+import pandas as pd
+def shout(self): return "x"
+pd.DataFrame.shout = shout
+#[step:b]
+print(pd.DataFrame().shout())
+""",
+        """
+a: ->
+b: ->; def pd shout <setup:0:3-3>
+""",
+    ),
+    "eval and exec of texts that are written out": (
+        """
+#[step:a]
+a = 2
+#[step:b]
+r = eval("a * 3")
+#[step:c]
+exec("b = r + a")
+#[step:d]
+print(b)
+""",
+        """
+a: -> a
+b: a<a -> r
+c: a<a r<b -> b
+d: b<c ->
+""",
+    ),
 }
 
 

@@ -614,6 +614,202 @@ c: names<a threshold<b ->
 d: names<a ->
 """,
     ),
+    "a loop over two frames keeps the branches after it apart": (
+        """
+#[step:load]
+import pandas as pd
+train, test = pd.read_csv("a.csv"), pd.read_csv("b.csv")
+#[step:clean]
+both = [train, test]
+for frame in both:
+    frame["sex"] = frame["sex"].map({"m": 0, "f": 1})
+    frame["title"] = frame.name.apply(lambda name: name.strip())
+#[step:first]
+from sklearn.linear_model import LogisticRegression
+one = LogisticRegression().fit(train, train["y"])
+#[step:second]
+from sklearn.naive_bayes import GaussianNB
+two = GaussianNB()
+two.fit(train, train["y"])
+#[step:end]
+print(one, two, test)
+""",
+        """
+load: -> test train
+clean: test<load train<load -> test train
+first: train<clean -> one
+second: train<clean -> two
+end: one<first test<clean two<second ->
+""",
+    ),
+    "an iterator inside of another": (
+        """
+#[step:a]
+data = [1, 2, 3]
+it = iter(data)
+pairs = zip(it, it)
+#[step:b]
+first = next(pairs)
+#[step:c]
+print(next(it), first)
+""",
+        """
+a: -> (it pairs)
+b: it<a pairs<a -> first it
+c: first<b it<b ->
+""",
+    ),
+    "a loop uses an iterator up": (
+        """
+#[step:a]
+it = iter([1, 2, 3])
+#[step:b]
+for x in it:
+    break
+#[step:c]
+print(list(it), x)
+""",
+        """
+a: -> it
+b: it<a -> it x
+c: it<b x<b ->
+""",
+    ),
+    "the lists of a dict grow": (
+        """
+#[step:a]
+groups = {"a": [1], "b": [2]}
+#[step:b]
+for key, values in groups.items():
+    values.append(len(key))
+#[step:c]
+print(groups)
+""",
+        """
+a: -> groups
+b: groups<a -> groups
+c: groups<b ->
+""",
+    ),
+    "a comprehension changes its elements": (
+        """
+#[step:a]
+rows = [[3, 1], [2, 0]]
+#[step:b]
+[r.sort() for r in rows]
+#[step:c]
+print(rows)
+""",
+        """
+a: -> rows
+b: rows<a -> rows
+c: rows<b ->
+""",
+    ),
+    "one of two lists": (
+        """
+#[step:a]
+a, b = [1], [2]
+flag = True
+c = a if flag else b
+#[step:b]
+c.append(9)
+#[step:c]
+print(a, b)
+""",
+        """
+a: -> (a b c)
+b: a<a b<a c<a -> a b
+c: a<b b<b ->
+""",
+    ),
+    "an empty dict or another": (
+        """
+#[step:a]
+cache = {}
+view = cache or {}
+#[step:b]
+view["x"] = 1
+#[step:c]
+print(cache)
+""",
+        """
+a: -> (cache view)
+b: cache<a view<a -> cache
+c: cache<b ->
+""",
+    ),
+    "the rest of an unpacking": (
+        """
+#[step:a]
+v = [[1], [2], [3]]
+head, *tail = v
+#[step:b]
+tail[0].append(5)
+#[step:c]
+print(v)
+""",
+        """
+a: -> (tail v)
+b: tail<a v<a -> v
+c: v<b ->
+""",
+    ),
+    "functions of NumPy that change an array": (
+        """
+#[step:a]
+import numpy as np
+a = np.zeros((2, 2))
+#[step:b]
+np.fill_diagonal(a, 1)
+a.sort(axis=0)
+#[step:c]
+a *= 2
+#[step:d]
+np.random.default_rng(0).shuffle(a)
+#[step:e]
+print(a)
+""",
+        """
+a: -> a
+b: a<a -> a; def np
+c: a<b -> a
+d: a<c -> a; def np
+e: a<d ->
+""",
+    ),
+    "setattr": (
+        """
+#[step:a]
+class C: pass
+c = C()
+#[step:b]
+setattr(c, "n", 5)
+#[step:c]
+print(getattr(c, "n"))
+""",
+        """
+a: -> c
+b: c<a -> c; def C
+c: c<b ->; def C
+""",
+    ),
+    "vars of an object": (
+        """
+#[step:a]
+class C: pass
+c = C()
+#[step:b]
+vars(c)["n"] = 5
+#[step:c]
+print(c.n)
+""",
+        """
+a: -> c
+b: c<a -> c; def C
+c: c<b ->; def C
+""",
+    ),
 }
 
 

@@ -175,9 +175,13 @@ class Calls(Libraries):
         anything = Value(nodes=frozenset((self.objects.any_of(at_hand),)))
         self.invoked[key] = self.fresh(anything)
         answers: list[Value] = []
-        # What runs already is called with anything there: it need not call itself.
-        for code in sorted(codes - self.invoking, key=lambda code: code.node):
+        is_nested = bool(self.invoking)
+        # What runs already is called with anything there: it need not call itself; nor need
+        # functions that call one another be followed in every order.
+        left_out = self.invoking | (self.was_invoked if is_nested else set())
+        for code in sorted(codes - left_out, key=lambda code: code.node):
             self.invoking.add(code)
+            self.was_invoked.add(code)
             answers += self._invoke_one(code, value, anything)
             self.invoking.discard(code)
         answer = self.invoked[key] = Value(nodes=all_nodes(answers) | self.fresh().nodes)

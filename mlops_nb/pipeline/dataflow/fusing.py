@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_nb.pipeline.dataflow.known import TENSORFLOW
+from mlops_nb.pipeline.dataflow.words import words_of
 from mlops_nb.record import record
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def find_fusion(plan: Plan) -> Fusion | None:
             why = _why_stuck(plan, giver, name)
             if why:
                 last = _last_with(plan, name, giver, place)
-                return _fusion(plan, giver, last, f"{name}, {why},")
+                return _fusion(plan, giver, last, f"{words_of(name)}, {why},")
     return _find_set_up(plan)
 
 
@@ -52,6 +54,8 @@ def _why_stuck(plan: Plan, giver: int, name: str) -> str:
     for part in step.parts:
         if (part, name) in plan.reading.cannot_store:
             return "which could not be stored when it ran"
+    if name == TENSORFLOW:
+        return "which have no state to pass on"
     if plan.definitions.remembers(name):
         return "which remembers its results"
     value = step.after.get(name)
@@ -79,7 +83,8 @@ def _find_set_up(plan: Plan) -> Fusion | None:
             is_repeatable = one.is_alone and all(n in steady or _is_builtin(n) for n in one.needs)
             later = [p for p in range(place + 1, len(plan.steps)) if _uses(plan, p, one.names)]
             if later and not is_repeatable:
-                roots = ", ".join(name.removeprefix("<module:").rstrip(">") for name in one.names)
+                modules = dict.fromkeys(n.removeprefix("<module:").rstrip(">") for n in one.names)
+                roots = ", ".join(modules)
                 what = f"the state of {roots}, which cell {one.cell}, line {one.line} changes,"
                 return _fusion(plan, place, later[-1], what)
     return None

@@ -213,6 +213,8 @@ STUCK: dict[str, str] = {
     "weakref.WeakValueDictionary": "weak references",
 }
 """Calls that give what no file can hold."""
+CLOSED = frozenset({"an open file", "an open archive", "a pool of threads", "a pool of processes"})
+"""What ``with`` closes at its end."""
 STUCK_METHODS = {
     "cursor": "a cursor of a connection",
     "connect": "a connection",
@@ -308,7 +310,7 @@ SET_UPS = re.compile(
     r"|logging\.(basicConfig|disable|captureWarnings|addLevelName|set\w+)|locale\.setlocale"
     r"|decimal\.(setcontext|getcontext)|sys\.set(recursionlimit|switchinterval)"
     r"|polars\.Config\.set_\w+|plotly\.io\.\w+|altair\.\w+\.(enable|disable_max_rows)"
-    r"|tensorflow\.random\.set_seed|tensorflow\.config\..*|keras\.utils\.set_random_seed"
+    r"|tensorflow\.config\..*"
     r"|keras\.backend\.set_\w+|mlflow\.(set_\w+|\w*autolog)|mlflow\.\w+\.autolog"
     r"|seaborn\.set_\w+|transformers\.(set_seed|logging\.set_\w+)|multiprocessing\.set_start_method"
     r"|matplotlib_inline\.backend_inline\.set_matplotlib_formats|faulthandler\.enable"
@@ -329,6 +331,12 @@ SEEDS: dict[str, str] = {
     "torch.cuda.manual_seed": "<rng:torch>",
     "torch.cuda.manual_seed_all": "<rng:torch>",
 }
+TENSORFLOW = "<rng:tensorflow>"
+"""Chance that has no state to pass on: steps that share it are one."""
+_TENSORFLOW_SEEDS = re.compile(r"(tensorflow|keras|tf_keras)\.(.*\.)?set_(random_)?seed$")
+_TENSORFLOW_DRAWS = re.compile(
+    r"((tensorflow\.)?keras|tf_keras)\.(\w+\.)*[A-Z]\w*$|tensorflow\.(random|image)\.(random_)?\w+$"
+)
 SEEDS_ALL = re.compile(r"(?i).*(seed|determinis|reproducib)")
 RNGS = ("<rng:random>", "<rng:numpy>", "<rng:torch>")
 _NOT_DRAWING = _words("""
@@ -382,7 +390,24 @@ def drawn_by_call(path: str) -> str:
         return "<rng:numpy>"
     if owner == "random" and path not in SEEDS:
         return "<rng:random>"
+    if _TENSORFLOW_DRAWS.match(path):
+        return TENSORFLOW
     return "<rng:torch>" if _TORCH_DRAWS.match(path) else ""
+
+
+def seeded_by_call(path: str) -> tuple[str, ...]:
+    """Name the generators of the process that a function seeds.
+
+    Examples
+    --------
+    >>> seeded_by_call("numpy.random.seed")
+    ('<rng:numpy>',)
+    """
+    if path in SEEDS:
+        return (SEEDS[path],)
+    if _TENSORFLOW_SEEDS.match(path):
+        return (*RNGS[:2], TENSORFLOW) if "random_seed" in path else (TENSORFLOW,)
+    return ()
 
 
 def draws_unless_told(path: str) -> bool:

@@ -176,7 +176,10 @@ class Libraries(Expressions):
         result = self.fresh(*values, is_plain=known.CLONES.match(tail) is not None)
         for key, value in given.keywords.items():
             self.objects.hold(result.nodes, value.nodes, key)
-        if first not in known.NOT_SCIKIT:
+        if known.drawn_by_call(path) == known.TENSORFLOW:
+            for node in result.nodes:
+                self.objects.draws[node] = {known.TENSORFLOW}
+        elif first not in known.NOT_SCIKIT:
             self._random_object(tail, given, result)
         return result
 
@@ -222,12 +225,13 @@ class Libraries(Expressions):
 
     def _seeded_by_call(self, path: str, tail: str, given: Given) -> None:
         world = self.world
-        if path in known.SEEDS:
-            if given.all:
-                world.set_state(known.SEEDS[path])
-            else:
-                world.change_state(known.SEEDS[path])
-                self._chance(f"{path}() without a seed")
+        seeded = known.seeded_by_call(path)
+        if seeded and given.all:
+            for name in seeded:
+                world.set_state(name)
+        elif seeded:
+            world.change_state(seeded[0])
+            self._chance(f"{path}() without a seed")
         elif known.SEEDS_ALL.match(tail) and not tail[:1].isupper():
             # A function that nobody knows may seed them, or not.
             for name in known.RNGS:
@@ -298,6 +302,10 @@ class Libraries(Expressions):
             return base
         if name in known.FITS:
             return self.fresh(kind="array")
+        if base.nodes & self.objects.stuck.keys():
+            # A file takes what is written to it as bytes.
+            stuck = known.STUCK_METHODS.get(name)
+            return self._stuck(stuck, base) if stuck else self.fresh()
         self.objects.hold(base.nodes, all_nodes(given.all))
         if name in known.STUCK_METHODS:
             return self._stuck(known.STUCK_METHODS[name], base)

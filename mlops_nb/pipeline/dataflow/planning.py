@@ -21,6 +21,7 @@ from mlops_nb.pipeline.dataflow.effects import STAR, Star
 from mlops_nb.pipeline.dataflow.file_edges import paths
 from mlops_nb.pipeline.dataflow.flowing import Flowing, Passage
 from mlops_nb.pipeline.dataflow.fusing import Fusion, find_fusion
+from mlops_nb.pipeline.dataflow.known import TENSORFLOW
 from mlops_nb.pipeline.dataflow.moving import not_again
 from mlops_nb.pipeline.dataflow.parameters import parameters_read
 from mlops_nb.pipeline.dataflow.repeating import set_up_entry
@@ -252,7 +253,7 @@ def _kept(plan: Plan) -> dict[str, set[str]]:
         names = set(step.options.outputs)
         for part in step.parts:
             names |= reading.forced.get(part, set())
-        names |= {n for n in step.changed if n.startswith("<rng")}
+        names |= {n for n in step.changed if n.startswith("<rng") and n != TENSORFLOW}
         found[step.name] = names
     return found
 

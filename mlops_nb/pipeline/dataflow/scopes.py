@@ -68,6 +68,7 @@ class Scopes:
         # Within one statement a function is not called twice with anything.
         self.invoked: dict[tuple[Nodes, Nodes], Value] = {}
         self.invoking: set[Code] = set()
+        self.was_invoked: set[Code] = set()
         self.touched: set[tuple[int, Nodes]] = set()
 
     # Told by the classes below, which read expressions, calls and statements.
@@ -223,6 +224,7 @@ class Scopes:
         """Read another statement of the cell itself."""
         self.invoked.clear()
         self.touched.clear()
+        self.was_invoked.clear()
         self.calls_left = _MOST_CALLS
         self.enough = max(0, self.bodies_left - _MOST_PER_STATEMENT)
 

@@ -284,8 +284,10 @@ class Statements(MagicCalls):
 
     def _with(self, node: ast.With | ast.AsyncWith) -> None:
         may_swallow = False
+        entered = []
         for item in node.items:
             value = self.evaluate(item.context_expr)
+            entered.append(value)
             self.touch(value)
             if not self.objects.why_stuck(value.nodes):
                 self.world.change(value.nodes)
@@ -299,6 +301,11 @@ class Statements(MagicCalls):
                 self.block(node.body)
         else:
             self.block(node.body)
+        for value in entered:
+            for opened in value.nodes & self.objects.stuck.keys():
+                # It is closed, so nobody will want to pass it on.
+                if self.objects.stuck[opened] in known.CLOSED:
+                    del self.objects.stuck[opened]
 
     def _entered(self, value: Value) -> Value:
         entered = self.member(value, "__enter__") or self.member(value, "__aenter__")
