@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.errors.values import CannotJoin
@@ -84,7 +85,7 @@ def join(pieces: Sequence[Any], name: str) -> Any:
     -------
     object
         Dicts and sets united; lists, tuples, arrays, series and frames one after the other, rows
-        that every piece counts from 0 counted anew; anything else only if all pieces agree.
+        that every piece counts from 0 counted anew; anything else but numbers if all agree.
 
     Raises
     ------
@@ -139,6 +140,10 @@ def _agreed(pieces: Sequence[Any], name: str) -> Any:
             kind = type(piece).__qualname__
             problem = f"pieces 0 and {number} gave different values of type {kind}"
             raise CannotJoin(name, problem)
+    if isinstance(pieces[0], Number) or type(pieces[0]).__name__.startswith("bool"):
+        # `len(keys)` is 1 in each piece, and something else in the whole notebook.
+        problem = f"all {len(pieces)} gave the same number, which may be one of each piece's own"
+        raise CannotJoin(name, problem)
     return pieces[0]
 
 
